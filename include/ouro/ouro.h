@@ -1,0 +1,9 @@
+/* ouro/ouro.h: the whole public interface. */
+#ifndef OURO_OURO_H
+#define OURO_OURO_H
+
+#include <ouro/alloc.h>
+#include <ouro/stats.h>
+#include <ouro/version.h>
+
+#endif
