@@ -19,9 +19,10 @@ set(ouro_compile_options
     "$<IF:$<BOOL:${OURO_DEBUG}>,-fno-omit-frame-pointer,-fomit-frame-pointer>")
 set(ouro_link_options
     -Wl,--as-needed -Wl,-z,relro -Wl,-z,now -Wl,-Bsymbolic-functions
-    -Wl,-z,nodelete # its threads' destructors outlive a dlclose
-    # a sanitizer's runtime comes with the program
-    "$<$<NOT:$<BOOL:${OURO_SANITIZE}>>:-Wl,-z,defs>")
+    -Wl,-z,nodelete) # its threads' destructors outlive a dlclose
+if(NOT OURO_SANITIZE) # whose runtime comes with the program
+    list(APPEND ouro_link_options -Wl,-z,defs)
+endif()
 set(ouro_public_include
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 

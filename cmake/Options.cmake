@@ -10,6 +10,7 @@ option(OURO_DEBUG "Compile in asserts, walks of lists, and fault injection from 
 option(OURO_SCHED "Put a scheduling point at every atomic, lock and park" OFF)
 option(OURO_COVERAGE "Instrument for gcov" OFF)
 set(OURO_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them: address,undefined or thread")
+set_property(CACHE OURO_SANITIZE PROPERTY HELPSTRING "Sanitizers, as -fsanitize= takes them") # if given with a type
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Release or Debug" FORCE)
