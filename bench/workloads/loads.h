@@ -1,0 +1,28 @@
+/* workloads/loads.h: the run functions, one line per load; registry.c says what each stands for.
+ *
+ * Owns        nothing
+ * Invariants  none
+ * Sync        none
+ * Source      none
+ */
+#ifndef OURO_BENCH_LOADS_H
+#define OURO_BENCH_LOADS_H
+
+#include "workload.h"
+
+void ouroi_replace_run(const struct ouroi_job *job);
+void ouroi_replace_mt_run(const struct ouroi_job *job);
+void ouroi_sizemix_run(const struct ouroi_job *job);
+void ouroi_sizemix_mt_run(const struct ouroi_job *job);
+void ouroi_lru_run(const struct ouroi_job *job);
+void ouroi_lru_mt_run(const struct ouroi_job *job);
+void ouroi_prodcons_1_1_run(const struct ouroi_job *job);
+void ouroi_prodcons_1_3_run(const struct ouroi_job *job);
+void ouroi_prodcons_3_1_run(const struct ouroi_job *job);
+void ouroi_larson_run(const struct ouroi_job *job);
+void ouroi_conns_run(const struct ouroi_job *job);
+void ouroi_parser_run(const struct ouroi_job *job);
+void ouroi_vectors_run(const struct ouroi_job *job);
+void ouroi_large_run(const struct ouroi_job *job);
+
+#endif
