@@ -10,7 +10,7 @@
 #include "sizes.h"
 #include "stamp.h"
 
-enum { CONNS_OPEN = 128, CONNS_HEADERS = 8, CONNS_BUFFER_BYTES = 4096, CONNS_REQUESTS = 16 };
+enum { CONNS_OPEN = 128, CONNS_HEADERS = 8, CONNS_BUFFER_BYTES = 4096, CONNS_REQUESTS = 16, CONNS_UNDER_WAY = 64 };
 
 enum conns_kind { CONNS_CONNECTION, CONNS_RESPONSE };
 
@@ -181,7 +181,7 @@ static void conns_member(struct ouroi_member *member)
 void ouroi_conns_run(const struct ouroi_job *job)
 {
     static struct conns shared;
-    shared.rings = ouroi_ring_mesh_new(job->threads, job->threads);
+    shared.rings = ouroi_ring_mesh_new(job->threads, job->threads, CONNS_UNDER_WAY);
     ouroi_sizes_lognormal(&shared.header_sizes, job->seed, 40, 0.6, 16, 512);
     ouroi_sizes_lognormal(&shared.body_sizes, job->seed + 1, 1200, 1.2, 64, 64 << 10);
     ouroi_team_run(job, job->threads, job->ops, conns_member, &shared);

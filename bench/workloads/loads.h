@@ -24,5 +24,19 @@ void ouroi_conns_run(const struct ouroi_job *job);
 void ouroi_parser_run(const struct ouroi_job *job);
 void ouroi_vectors_run(const struct ouroi_job *job);
 void ouroi_large_run(const struct ouroi_job *job);
+void ouroi_phases_run(const struct ouroi_job *job);
+void ouroi_strings_run(const struct ouroi_job *job);
+void ouroi_aligned_run(const struct ouroi_job *job);
+void ouroi_tables_run(const struct ouroi_job *job);
+void ouroi_fragment_run(const struct ouroi_job *job);
+void ouroi_trees_run(const struct ouroi_job *job);
+void ouroi_handover_run(const struct ouroi_job *job);
+void ouroi_transfer_run(const struct ouroi_job *job);
+void ouroi_asym_run(const struct ouroi_job *job);
+void ouroi_thrash_run(const struct ouroi_job *job);
+void ouroi_scratch_run(const struct ouroi_job *job);
+void ouroi_broker_run(const struct ouroi_job *job);
+void ouroi_pipeline_run(const struct ouroi_job *job);
+void ouroi_iobuf_run(const struct ouroi_job *job);
 
 #endif

@@ -67,28 +67,42 @@ static void prodcons_member(struct ouroi_member *member)
     prodcons_produce(shared, member->index, member->seed, ops > 0 ? ops : 1);
 }
 
-static void prodcons_run(const struct ouroi_job *job, unsigned producers)
+/* max_inside: blocks in one ring. */
+static void prodcons_run(const struct ouroi_job *job, unsigned producers, size_t max_inside, struct prodcons *shared)
+{
+    shared->producers = producers;
+    shared->consumers = job->threads - producers;
+    shared->rings = ouroi_ring_mesh_new(shared->producers, shared->consumers, max_inside);
+    ouroi_team_run(job, job->threads, job->ops, prodcons_member, shared);
+    ouroi_ring_mesh_free(shared->rings, shared->producers, shared->consumers);
+}
+
+static void prodcons_small_run(const struct ouroi_job *job, unsigned producers)
 {
     static struct prodcons shared;
-    shared.producers = producers;
-    shared.consumers = job->threads - producers;
-    shared.rings = ouroi_ring_mesh_new(shared.producers, shared.consumers);
     ouroi_sizes_server(&shared.sizes, job->seed, 4096);
-    ouroi_team_run(job, job->threads, job->ops, prodcons_member, &shared);
-    ouroi_ring_mesh_free(shared.rings, shared.producers, shared.consumers);
+    prodcons_run(job, producers, OUROI_RING_SLOTS, &shared);
 }
 
 void ouroi_prodcons_1_1_run(const struct ouroi_job *job)
 {
-    prodcons_run(job, job->threads / 2);
+    prodcons_small_run(job, job->threads / 2);
 }
 
 void ouroi_prodcons_1_3_run(const struct ouroi_job *job)
 {
-    prodcons_run(job, job->threads >= 4 ? job->threads / 4 : 1);
+    prodcons_small_run(job, job->threads >= 4 ? job->threads / 4 : 1);
 }
 
 void ouroi_prodcons_3_1_run(const struct ouroi_job *job)
 {
-    prodcons_run(job, job->threads >= 4 ? job->threads - job->threads / 4 : job->threads - 1);
+    prodcons_small_run(job, job->threads >= 4 ? job->threads - job->threads / 4 : job->threads - 1);
+}
+
+/* Few buffers are under way at a time, as where each is read from a disk or a socket. */
+void ouroi_iobuf_run(const struct ouroi_job *job)
+{
+    static struct prodcons shared;
+    ouroi_sizes_loguniform(&shared.sizes, job->seed, 16 << 10, 1 << 20);
+    prodcons_run(job, job->threads / 2, 8, &shared);
 }

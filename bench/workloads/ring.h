@@ -1,7 +1,7 @@
 /* workloads/ring.h: a bounded queue of pointers from one thread to one other.
  *
  * Owns        the queue that hands blocks between threads; it never allocates, so that what is measured is the allocator.
- * Invariants  head <= tail <= head + OUROI_RING_SLOTS, modulo the word; slots[head .. tail) hold pointers.
+ * Invariants  head <= tail <= head + limit, modulo the word; slots[head .. tail) hold pointers.
  * Sync        [RING push] and [RING pop]: one producer, one consumer. Each keeps its last view of the other's index, so that
  *             the other's cache line is read once a lap and not once a call.
  * Source      Lamport 1983; Lee, Bu, Chandranmenon 2010 for the kept index.
@@ -20,6 +20,7 @@ enum { OUROI_RING_SLOTS = 512 };
 struct ouroi_ring {
     alignas(64) atomic_size_t tail; /* written by the producer */
     size_t head_seen;
+    size_t limit;                   /* at most this many inside, up to OUROI_RING_SLOTS; constant */
     alignas(64) atomic_size_t head; /* written by the consumer */
     size_t tail_seen;
     alignas(64) void *slots[OUROI_RING_SLOTS];
@@ -29,10 +30,10 @@ static inline bool ouroi_ring_try_push(struct ouroi_ring *ring, void *item)
 {
     /* [RING push] relaxed: only this thread writes tail */
     size_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-    if (tail - ring->head_seen == OUROI_RING_SLOTS) {
+    if (tail - ring->head_seen >= ring->limit) {
         /* [RING push] acquire, pairs with [RING pop] release: the slot was read before it is written again */
         ring->head_seen = atomic_load_explicit(&ring->head, memory_order_acquire);
-        if (tail - ring->head_seen == OUROI_RING_SLOTS)
+        if (tail - ring->head_seen >= ring->limit)
             return false;
     }
     ring->slots[tail % OUROI_RING_SLOTS] = item;
@@ -72,8 +73,9 @@ static inline void ouroi_ring_push(struct ouroi_ring *ring, void *item)
         ouroi_ring_wait(&turns);
 }
 
-/* One ring for each ordered pair of `rows` producers and `columns` consumers, row by row; zeroed. Ends the program if memory does. */
-struct ouroi_ring *ouroi_ring_mesh_new(unsigned rows, unsigned columns);
+/* One ring for each ordered pair of `rows` producers and `columns` consumers, row by row. limit: see struct ouroi_ring.
+ * Ends the program if memory does. */
+struct ouroi_ring *ouroi_ring_mesh_new(unsigned rows, unsigned columns, size_t limit);
 void ouroi_ring_mesh_free(struct ouroi_ring *mesh, unsigned rows, unsigned columns);
 
 /* What a producer pushes last. */

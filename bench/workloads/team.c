@@ -75,11 +75,15 @@ static size_t ring_mesh_bytes(unsigned rows, unsigned columns)
     return (size_t)rows * columns * sizeof(struct ouroi_ring);
 }
 
-struct ouroi_ring *ouroi_ring_mesh_new(unsigned rows, unsigned columns)
+struct ouroi_ring *ouroi_ring_mesh_new(unsigned rows, unsigned columns, size_t limit)
 {
-    void *mesh = mmap(NULL, ring_mesh_bytes(rows, columns), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mesh == MAP_FAILED)
+    void *pages =
+        mmap(NULL, ring_mesh_bytes(rows, columns), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
         ouroi_bench_die("out of memory");
+    struct ouroi_ring *mesh = pages;
+    for (size_t i = 0; i < (size_t)rows * columns; i++)
+        mesh[i].limit = limit;
     return mesh;
 }
 
