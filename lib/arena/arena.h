@@ -1,0 +1,158 @@
+/* arena/arena.h: the shared layer: address space bound to NUMA nodes, cut into slices of 64 KiB, and handed out in runs.
+ *
+ * Owns        the window of address space with its map of slices; chunks of 64 slices; descriptors of runs; large blocks
+ *             (a run each) and huge ones (a mapping each); the thread that gives unused memory back.
+ * Invariants  every slice of a run that is handed out points to the run's descriptor in the map; a free slice to nothing;
+ *             of a huge block only the first slice does;
+ *             descriptors are never unmapped, and all are of one size: one may be looked at after its run was freed.
+ * Sync        struct ouroi_slice: relaxed loads and stores: a thread asks only about blocks that it was given, and that
+ *             gift orders the store before the load. Whatever else it reads there is not itself (owner) or an error
+ *             of the caller. Everything else: the lock of the arena, then that of the space, then that of descriptors.
+ * Source      flat page maps after snmalloc (Lietar et al. 2019); dirty runs that age as in jemalloc (Evans 2006).
+ */
+#ifndef OUROI_ARENA_H
+#define OUROI_ARENA_H
+
+#include "base/base.h"
+#include "os/os.h"
+#include "sync/sync.h"
+
+#define OUROI_SLICE_SHIFT 16
+#define OUROI_SLICE_BYTES ((size_t)1 << OUROI_SLICE_SHIFT)
+#define OUROI_CHUNK_SLICES 64
+#define OUROI_CHUNK_BYTES (OUROI_CHUNK_SLICES * OUROI_SLICE_BYTES)
+#define OUROI_LARGE_MAX_SLICES 32 /* larger blocks are huge */
+#define OUROI_DESCRIPTOR_BYTES 256
+
+enum ouroi_run_kind { OUROI_RUN_FREE, OUROI_RUN_POOL, OUROI_RUN_LARGE, OUROI_RUN_HUGE };
+
+/* What every descriptor begins with. */
+struct ouroi_run {
+    uintptr_t start;
+    size_t bytes;              /* a pool: of all its slices; large, huge: usable bytes of the block */
+    struct ouroi_chunk *chunk; /* NULL: huge */
+    uint32_t slices;           /* huge: slices of address space, at most UINT32_MAX */
+    uint8_t kind;
+    uint8_t node;
+    uint8_t size_class;        /* a pool's */
+    uint8_t zero;              /* whether its memory was zero when it was handed out */
+};
+
+/* What every descriptor of a pool or block that belongs to a first-class heap ends with. */
+struct ouroi_run_member {
+    void *heap; /* NULL: of no such heap */
+    struct ouroi_run *next, *previous;
+};
+OUROI_INLINE struct ouroi_run_member *ouroi_run_member(struct ouroi_run *run)
+{
+    return (struct ouroi_run_member *)(void *)((char *)run + OUROI_DESCRIPTOR_BYTES -
+                                               sizeof(struct ouroi_run_member));
+}
+
+struct ouroi_slice {
+    void *owner;               /* of a pool, the heap whose thread may use its free list without more ado, or NULL */
+    struct ouroi_run *run;
+};
+
+/* The window: slice number (p - base) >> OUROI_SLICE_SHIFT, below `slices`, has its entry in `map`. */
+struct ouroi_window {
+    uintptr_t base;
+    size_t slices;
+    struct ouroi_slice *map;
+};
+extern struct ouroi_window ouroi_window;
+
+/* The entry of the slice that `p` is in, or NULL if none of ours ever covered it. */
+OUROI_INLINE struct ouroi_slice *ouroi_window_slice(uintptr_t p)
+{
+    size_t index = (p - ouroi_window.base) >> OUROI_SLICE_SHIFT;
+    /* relaxed: grows only; who has a block from a slice was given it after the growth */
+    return OUROI_LIKELY(index < ouroi_atomic_load_relaxed(&ouroi_window.slices)) ? &ouroi_window.map[index] : NULL;
+}
+
+/* The same, for the few chunks that lie outside the window too. Any value of p. */
+struct ouroi_slice *ouroi_slice_find(uintptr_t p);
+
+/* The run that `p` is in (of a huge block: begins with), or NULL. */
+OUROI_INLINE struct ouroi_run *ouroi_run_find(const void *p)
+{
+    struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)p);
+    return slice != NULL ? ouroi_atomic_load_relaxed(&slice->run) : NULL; /* relaxed: see the file head */
+}
+
+/* Writes `owner` into the slices of a pool's run. */
+void ouroi_run_set_owner(struct ouroi_run *run, void *owner);
+
+/* Sets the layer up; idempotent, under the start-up lock. 0 or -ENOMEM. */
+int ouroi_arena_init(void);
+
+/* The node to allocate from: the caller's, or 0 where there is one arena only. */
+OUROI_INLINE unsigned ouroi_arena_node(void)
+{
+    return OUROI_LIKELY(ouroi_machine.nodes == 1) ? 0 : ouroi_os.node();
+}
+
+/* A run of `slices` (1..64) at a multiple of align_slices (a power of two, at most 64), of memory of `node` where that
+ * has some. Its descriptor is zero but for struct ouroi_run. NULL: no memory, after trying to reclaim what is unused. */
+struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align_slices, enum ouroi_run_kind kind);
+void ouroi_run_free(struct ouroi_run *run);
+
+/* Blocks that have runs of their own. */
+void *ouroi_large_alloc(size_t size, size_t alignment, bool zero);
+void ouroi_large_free(struct ouroi_run *run);
+size_t ouroi_large_good_size(size_t size);
+/* Changes the size where the block is or by moving its pages; returns its address, or NULL if neither is possible.
+ * run: of the block; it may be replaced. */
+void *ouroi_large_resize(struct ouroi_run *run, size_t size);
+
+/* Gives back: dirty memory that has aged (all: at once). Returns bytes. */
+size_t ouroi_arena_purge(bool all);
+
+/* After memory could not be had: purges, unmaps what is wholly unused. True if that gave anything. */
+bool ouroi_arena_reclaim(void);
+
+/* Called from slow paths with no lock held: starts the background thread when there is something to give back. */
+extern uint32_t ouroi_purger_wanted;
+void ouroi_purger_start(void);
+OUROI_INLINE void ouroi_purger_poll(void)
+{
+    if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&ouroi_purger_wanted) != 0)) /* relaxed: a hint */
+        ouroi_purger_start();
+}
+
+/* Hooks of the layers above, called by the background thread and by reclaim, no lock held: pass on memory that these
+ * keep unused. */
+extern size_t (*ouroi_arena_idle_hook)(bool all);
+
+/* Memory for heaps, descriptors and the like: zero, aligned to a cache line, never given back. NULL: none. */
+void *ouroi_meta_alloc(size_t bytes);
+
+/* Counts for statistics. */
+struct ouroi_arena_counts {
+    size_t reserved_bytes, committed_bytes, resident_bytes;  /* resident: not free or free and dirty */
+    size_t large_bytes, huge_bytes, large_blocks, huge_blocks;
+    size_t meta_bytes;
+    size_t chunks;
+    uint64_t large_allocs, large_frees; /* with huge ones */
+    uint64_t purged_bytes;
+};
+void ouroi_arena_count(struct ouroi_arena_counts *counts, int node); /* node < 0: all */
+
+/* Bytes that blocks take or leave, in steps of a few KiB; their sum and its peak, an upper bound of what is allocated. */
+void ouroi_arena_note_used(ptrdiff_t bytes);
+size_t ouroi_arena_peak(void);
+
+/* Calls fn for every run that is handed out, under the locks of the arenas and the space, in turn. */
+void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
+
+/* Checks bit maps, slices and counts; the number of violations, each one line on stderr. */
+unsigned ouroi_arena_check(void);
+
+/* Whether p lies in memory that is handed out (interior of huge blocks included). */
+bool ouroi_arena_owns(const void *p);
+
+/* fork: before it, all locks are taken; after it, released, or reset in the child. */
+void ouroi_arena_fork_prepare(void);
+void ouroi_arena_fork_done(bool child);
+
+#endif

@@ -1,0 +1,59 @@
+/* arena/internal.h: what the files of this layer share. */
+#ifndef OUROI_ARENA_INTERNAL_H
+#define OUROI_ARENA_INTERNAL_H
+
+#include "arena/arena.h"
+
+/* 64 slices of address space, mapped as one.
+ * Invariants  dirty, young are within free; free is within mapped; index is its place in its arena's table. */
+struct ouroi_chunk {
+    uintptr_t start;
+    uint64_t mapped;  /* slices that there is memory for */
+    uint64_t free;    /* slices that no run has */
+    uint64_t dirty;   /* free slices that may hold pages */
+    uint64_t young;   /* dirty slices freed since the last purge */
+    struct ouroi_chunk *next_spare;
+    uint32_t index;
+    uint8_t node;
+    bool locked;      /* the kernel refuses to take its pages back */
+};
+
+/* space.c: the window and what is outside of it. The space lock is held where a function says so. */
+extern struct ouroi_lock ouroi_space_lock;
+
+/* Address space of `chunks` chunks at a multiple of align_chunks, its first map_bytes mapped; slices covered by the map.
+ * 0: none. Caller holds the space lock. */
+uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes);
+/* Address space after what was taken at `start`, if it is free. */
+bool ouroi_space_extend(uintptr_t start, size_t chunks, size_t more);
+/* Unmaps the first map_bytes and takes the address space back. */
+void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes);
+int ouroi_space_init(void);
+size_t ouroi_space_reserved(void);
+
+/* meta.c */
+struct ouroi_run *ouroi_descriptor_alloc(void);
+void ouroi_descriptor_free(struct ouroi_run *run);
+size_t ouroi_meta_bytes(void);
+void ouroi_meta_fork_prepare(void);
+void ouroi_meta_fork_done(bool child);
+
+/* huge.c */
+void *ouroi_huge_alloc(size_t size, size_t alignment, bool zero);
+void ouroi_huge_free(struct ouroi_run *run);
+void *ouroi_huge_resize(struct ouroi_run *run, size_t size);
+/* A huge block of `size` bytes that the pages of `run`, a large one, have moved into; run is freed. NULL: none. */
+void *ouroi_huge_adopt(struct ouroi_run *run, size_t size);
+size_t ouroi_huge_purge(bool all);
+void ouroi_huge_count(struct ouroi_arena_counts *counts);
+void ouroi_huge_each(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
+bool ouroi_huge_owns(uintptr_t p);
+
+/* Slices, with their entries. */
+void ouroi_slices_set(uintptr_t start, size_t slices, struct ouroi_run *run);
+
+/* Asks for the background thread. bytes: dirty now. */
+void ouroi_purger_note(size_t bytes);
+void ouroi_purger_fork_done(bool child);
+
+#endif

@@ -1,0 +1,108 @@
+/* arena/purge.c: the thread that gives back memory that nobody has used for a while.
+ *
+ * Owns        that thread, and the word that says whether there is work for it.
+ * Invariants  at most one such thread lives; a process with less than START_BYTES of unused memory has none.
+ *             The thread holds no lock while it sleeps, takes no signal, and allocates nothing.
+ * Sync        [PURGER]. `wanted` is 1 from the note that asks for the thread until a caller with no lock held starts it.
+ *
+ * Memory that is dirty at one beat and still unused at the next goes back: after between one and two delays. The beat is
+ * OURO_PURGE_DELAY_MS, a quarter of it under memory pressure. With nothing dirty the thread sleeps until it is woken.
+ */
+#include "arena/internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#define START_BYTES ((size_t)4 << 20)
+#define STACK_BYTES ((long)64 << 10)
+
+enum state { NONE, STARTING, RUNNING, FAILED };
+
+uint32_t ouroi_purger_wanted;
+static uint32_t state;
+static uint32_t work; /* the futex: 1 when there is something dirty */
+
+void ouroi_purger_note(size_t dirty_bytes)
+{
+    if (dirty_bytes == 0)
+        return;
+    if (ouroi_atomic_load_relaxed(&state) == RUNNING) { /* relaxed: either answer leaves a request that is seen */
+        /* [PURGER ask] release, pairs with [PURGER look] */
+        if (ouroi_atomic_load_relaxed(&work) == 0 && ouroi_atomic_exchange_release(&work, 1) == 0)
+            ouroi_os.futex_wake(&work, 1);
+    } else if (dirty_bytes >= START_BYTES && ouroi_options.purge_delay_ns < UINT64_MAX / 2) {
+        ouroi_atomic_store_relaxed(&ouroi_purger_wanted, 1); /* relaxed: a hint, polled in slow paths */
+    }
+}
+
+/* Whether the cgroup is near its limit or stalls on memory. */
+static bool is_under_pressure(void)
+{
+    size_t limit, used;
+    unsigned stall;
+    ouroi_os_pressure(&limit, &used, &stall);
+    return (limit != SIZE_MAX && used > limit / 8 * 7) || stall >= 1000;
+}
+
+static void *purger(void *unused)
+{
+    (void)unused;
+    prctl(PR_SET_NAME, "ouro-purge", 0, 0, 0);
+    uint32_t never = 0;
+    unsigned idle_beats = 0;
+    for (;;) {
+        /* [PURGER look] acquire, pairs with [PURGER ask] */
+        if (ouroi_atomic_exchange_acquire(&work, 0) == 0) {
+            if (++idle_beats > 3) { /* two more beats age what was young */
+                ouroi_os.futex_wait(&work, 0, 0);
+                continue;
+            }
+        } else {
+            idle_beats = 0;
+        }
+        uint64_t delay = ouroi_options.purge_delay_ns;
+        bool pressed = is_under_pressure();
+        ouroi_os.futex_wait(&never, 0, (pressed ? delay / 4 : delay) + 1);
+        if (ouroi_arena_idle_hook != NULL)
+            ouroi_arena_idle_hook(false);
+        ouroi_arena_purge(false);
+    }
+    return NULL;
+}
+
+void ouroi_purger_start(void)
+{
+    uint32_t none = NONE;
+    ouroi_atomic_store_relaxed(&ouroi_purger_wanted, 0); /* relaxed: a hint */
+    /* relaxed: only one start may be under way; what it needs is ordered by pthread_create */
+    if (!ouroi_atomic_cas_relaxed(&state, &none, STARTING))
+        return;
+    int saved = errno;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, (size_t)(STACK_BYTES < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : STACK_BYTES));
+    ouroi_atomic_store_relaxed(&work, 1); /* relaxed: before the thread is */
+    int rc = pthread_create(&thread, &attributes, purger, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    ouroi_atomic_store_relaxed(&state, rc == 0 ? RUNNING : FAILED); /* relaxed: see ouroi_purger_note */
+    errno = saved;
+}
+
+void ouroi_purger_fork_done(bool child)
+{
+    if (!child)
+        return;
+    /* relaxed: the child has one thread; its purger comes when it is wanted */
+    ouroi_atomic_store_relaxed(&state, NONE);
+    ouroi_atomic_store_relaxed(&work, 0);
+    ouroi_atomic_store_relaxed(&ouroi_purger_wanted, 0);
+}

@@ -1,0 +1,335 @@
+/* arena/space.c: address space: the window, the map of its slices, and the few chunks outside.
+ *
+ * Owns        ouroi_window; the list of gaps in it; the table of what lies outside.
+ * Invariants  nothing is reserved ahead: a process whose RLIMIT_AS is lowered later finds room for its own mappings.
+ *             The window begins at an address far from where Linux puts anything by itself (or, where that cannot be
+ *             had, around the place where the kernel put our first chunk), and grows upwards; its map lies below it
+ *             and grows with it, so that both are reached by one subtraction.
+ * Sync        the space lock, rank SPACE; readers of the map and of `outside` take none: [OUTSIDE].
+ */
+#include "arena/internal.h"
+
+#include <errno.h>
+
+enum {
+    GAPS = 512,
+    OUTSIDE = 4096,
+    TRIES = 64, /* places that turn out to be taken, before the kernel is asked for one */
+};
+
+#define MAP_STEP_BYTES ((size_t)64 << 10) /* the map of 256 MiB */
+#define MAP_MAX_BYTES ((size_t)4 << 30)   /* of 16 TiB */
+#define AROUND_BYTES ((size_t)64 << 30)   /* the window where the kernel chooses */
+
+struct ouroi_window ouroi_window __attribute__((aligned(OUROI_CACHE_LINE)));
+struct ouroi_lock ouroi_space_lock = OUROI_LOCK_INIT(OUROI_RANK_SPACE);
+
+struct gap {
+    uintptr_t start;
+    size_t chunks;
+};
+static struct gap gaps[GAPS]; /* by address; no two touch */
+static unsigned gap_count;
+static uintptr_t frontier;    /* the window is used up to here */
+static size_t map_max_slices;
+static size_t reserved_bytes;
+
+struct outside {
+    uintptr_t start;
+    size_t slices; /* 0: not in use */
+    struct ouroi_slice *map;
+};
+static struct outside outside[OUTSIDE];
+static unsigned outside_count;
+
+static struct ouroi_slice *find_outside(uintptr_t p)
+{
+    /* [OUTSIDE read] acquire, pairs with [OUTSIDE add]: entries below the count are whole */
+    unsigned count = ouroi_atomic_load_acquire(&outside_count);
+    for (unsigned i = 0; i < count; i++) {
+        size_t index = (p - outside[i].start) >> OUROI_SLICE_SHIFT;
+        /* relaxed: who asks about a block of that mapping was given it after this was stored */
+        if (index < ouroi_atomic_load_relaxed(&outside[i].slices))
+            return &outside[i].map[index];
+    }
+    return NULL;
+}
+
+struct ouroi_slice *ouroi_slice_find(uintptr_t p)
+{
+    struct ouroi_slice *slice = ouroi_window_slice(p);
+    return slice != NULL ? slice : find_outside(p);
+}
+
+void ouroi_slices_set(uintptr_t start, size_t slices, struct ouroi_run *run)
+{
+    struct ouroi_slice *slice = ouroi_slice_find(start);
+    for (size_t i = 0; i < slices; i++) {
+        ouroi_atomic_store_relaxed(&slice[i].owner, NULL); /* relaxed: see arena.h */
+        ouroi_atomic_store_relaxed(&slice[i].run, run);    /* relaxed: see arena.h */
+    }
+}
+
+void ouroi_run_set_owner(struct ouroi_run *run, void *owner)
+{
+    struct ouroi_slice *slice = ouroi_slice_find(run->start);
+    for (uint32_t i = 0; i < run->slices; i++)
+        ouroi_atomic_store_relaxed(&slice[i].owner, owner); /* relaxed: see arena.h */
+}
+
+/* Makes the map cover the window up to `end`. */
+static bool cover(uintptr_t end)
+{
+    size_t need = (end - ouroi_window.base) >> OUROI_SLICE_SHIFT;
+    if (need > map_max_slices)
+        return false;
+    while (ouroi_window.slices < need) {
+        int error;
+        size_t have = ouroi_window.slices * sizeof(struct ouroi_slice);
+        size_t more = need * sizeof(struct ouroi_slice) - have;
+        more = ouroi_align_up(more, MAP_STEP_BYTES);
+        if (ouroi_os.map((char *)ouroi_window.map + have, more, OUROI_MAP_EXACT, &error) == NULL)
+            return false;
+        /* relaxed: see ouroi_window_slice */
+        ouroi_atomic_store_relaxed(&ouroi_window.slices, (have + more) / sizeof(struct ouroi_slice));
+    }
+    return true;
+}
+
+/* Takes `chunks` at a multiple of align_chunks from the gaps, first fit. 0: none fits. */
+static uintptr_t take_gap(size_t chunks, size_t align_chunks)
+{
+    for (unsigned i = 0; i < gap_count; i++) {
+        struct gap *gap = &gaps[i];
+        uintptr_t end = gap->start + gap->chunks * OUROI_CHUNK_BYTES;
+        uintptr_t at = ouroi_align_up(gap->start, align_chunks * OUROI_CHUNK_BYTES);
+        if (at >= end || (end - at) / OUROI_CHUNK_BYTES < chunks)
+            continue;
+        uintptr_t rest = at + chunks * OUROI_CHUNK_BYTES;
+        bool before = at != gap->start, after = rest != end;
+        if (before && after) {
+            if (gap_count == GAPS)
+                continue;
+            for (unsigned j = gap_count++; j > i + 1; j--)
+                gaps[j] = gaps[j - 1];
+            gaps[i + 1] = (struct gap){ rest, (end - rest) / OUROI_CHUNK_BYTES };
+            gap->chunks = (at - gap->start) / OUROI_CHUNK_BYTES;
+        } else if (before) {
+            gap->chunks = (at - gap->start) / OUROI_CHUNK_BYTES;
+        } else if (after) {
+            *gap = (struct gap){ rest, (end - rest) / OUROI_CHUNK_BYTES };
+        } else {
+            gap_count--;
+            for (unsigned j = i; j < gap_count; j++)
+                gaps[j] = gaps[j + 1];
+        }
+        return at;
+    }
+    return 0;
+}
+
+/* Puts address space back among the gaps. Where there is no place to remember it, it is lost. */
+static void add_gap(uintptr_t start, size_t chunks)
+{
+    uintptr_t end = start + chunks * OUROI_CHUNK_BYTES;
+    unsigned i = 0;
+    while (i < gap_count && gaps[i].start < start)
+        i++;
+    bool joins_before = i > 0 && gaps[i - 1].start + gaps[i - 1].chunks * OUROI_CHUNK_BYTES == start;
+    bool joins_after = i < gap_count && gaps[i].start == end;
+    if (joins_before) {
+        gaps[i - 1].chunks += chunks + (joins_after ? gaps[i].chunks : 0);
+        if (joins_after) {
+            gap_count--;
+            for (unsigned j = i; j < gap_count; j++)
+                gaps[j] = gaps[j + 1];
+        }
+    } else if (joins_after) {
+        gaps[i].start = start;
+        gaps[i].chunks += chunks;
+    } else if (gap_count < GAPS) {
+        for (unsigned j = gap_count++; j > i; j--)
+            gaps[j] = gaps[j - 1];
+        gaps[i] = (struct gap){ start, chunks };
+    }
+    if (gap_count > 0) { /* what touches the frontier is no gap */
+        struct gap *last = &gaps[gap_count - 1];
+        if (last->start + last->chunks * OUROI_CHUNK_BYTES == frontier) {
+            frontier = last->start;
+            gap_count--;
+        }
+    }
+}
+
+static uintptr_t take_place(size_t chunks, size_t align_chunks)
+{
+    uintptr_t at = take_gap(chunks, align_chunks);
+    if (at != 0)
+        return at;
+    at = ouroi_align_up(frontier, align_chunks * OUROI_CHUNK_BYTES);
+    uintptr_t end = at + chunks * OUROI_CHUNK_BYTES;
+    if (at == 0 || end < at || !cover(end))
+        return 0;
+    uintptr_t skipped = frontier;
+    frontier = end;
+    if (at != skipped)
+        add_gap(skipped, (at - skipped) / OUROI_CHUNK_BYTES);
+    return at;
+}
+
+/* A mapping where the kernel likes, with a map of its own. */
+static uintptr_t take_outside(size_t chunks, size_t align_chunks, size_t map_bytes)
+{
+    unsigned i = 0;
+    while (i < outside_count && outside[i].slices != 0)
+        i++;
+    size_t slices = chunks * OUROI_CHUNK_SLICES;
+    if (i == OUTSIDE)
+        return 0;
+    struct ouroi_slice *map = outside[i].map;
+    if (map == NULL || slices > OUROI_CHUNK_SLICES)
+        map = ouroi_meta_alloc(slices * sizeof *map);
+    if (map == NULL)
+        return 0;
+    size_t alignment = align_chunks * OUROI_CHUNK_BYTES;
+    size_t bytes = chunks * OUROI_CHUNK_BYTES + alignment;
+    int error;
+    uintptr_t got = (uintptr_t)ouroi_os.map(NULL, bytes, OUROI_MAP_ANYWHERE, &error);
+    if (got == 0)
+        return 0;
+    uintptr_t start = ouroi_align_up(got, alignment);
+    if (start != got)
+        ouroi_os.unmap((void *)got, start - got);
+    uintptr_t end = start + ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
+    ouroi_os.unmap((void *)end, got + bytes - end);
+    outside[i].start = start;
+    outside[i].map = map;
+    ouroi_atomic_store_relaxed(&outside[i].slices, slices); /* relaxed: see find_outside */
+    if (i == outside_count)
+        ouroi_atomic_store_release(&outside_count, i + 1); /* [OUTSIDE add] release, pairs with [OUTSIDE read] */
+    return start;
+}
+
+uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes)
+{
+    uintptr_t at = 0;
+    map_bytes = ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
+    for (unsigned try = 0; try < TRIES; try++) {
+        at = take_place(chunks, align_chunks);
+        if (at == 0)
+            break;
+        int error;
+        if (ouroi_os.map((void *)at, map_bytes, OUROI_MAP_EXACT, &error) != NULL)
+            break;
+        if (error == -ENOMEM) {
+            add_gap(at, chunks);
+            return 0;
+        }
+        at = 0; /* somebody else's: that place is never asked for again */
+    }
+    if (at == 0)
+        at = take_outside(chunks, align_chunks, map_bytes);
+    if (at != 0)
+        reserved_bytes += map_bytes;
+    return at;
+}
+
+bool ouroi_space_extend(uintptr_t start, size_t chunks, size_t more)
+{
+    uintptr_t end = start + chunks * OUROI_CHUNK_BYTES;
+    uintptr_t new_end = end + more * OUROI_CHUNK_BYTES;
+    if (end == frontier) {
+        if (new_end < end || !cover(new_end))
+            return false;
+        frontier = new_end;
+        return true;
+    }
+    for (unsigned i = 0; i < gap_count; i++) {
+        if (gaps[i].start != end)
+            continue;
+        if (gaps[i].chunks < more)
+            return false;
+        gaps[i].start = new_end;
+        gaps[i].chunks -= more;
+        if (gaps[i].chunks == 0) {
+            gap_count--;
+            for (unsigned j = i; j < gap_count; j++)
+                gaps[j] = gaps[j + 1];
+        }
+        return true;
+    }
+    return false;
+}
+
+void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes)
+{
+    map_bytes = ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
+    if (map_bytes != 0 && ouroi_os.unmap((void *)start, map_bytes) != 0)
+        return; /* too many mappings: the pages are purged by the caller, the place is lost */
+    reserved_bytes -= map_bytes;
+    if (ouroi_window_slice(start) != NULL) {
+        add_gap(start, chunks);
+        return;
+    }
+    for (unsigned i = 0; i < outside_count; i++)
+        if (outside[i].start == start)
+            ouroi_atomic_store_relaxed(&outside[i].slices, 0); /* relaxed: see find_outside */
+}
+
+size_t ouroi_space_reserved(void)
+{
+    return reserved_bytes;
+}
+
+/* A window that begins at `base`, its map somewhere below. */
+static bool open_window(uintptr_t base, void *map_at, size_t map_bytes, size_t max_slices)
+{
+    int error;
+    void *map = ouroi_os.map(map_at, map_bytes, map_at != NULL ? OUROI_MAP_EXACT : OUROI_MAP_ANYWHERE, &error);
+    if (map == NULL)
+        return false;
+    ouroi_window.map = map;
+    ouroi_window.base = frontier = base;
+    map_max_slices = max_slices;
+    /* relaxed: before any block was handed out */
+    ouroi_atomic_store_relaxed(&ouroi_window.slices, map_bytes / sizeof(struct ouroi_slice));
+    return true;
+}
+
+int ouroi_space_init(void)
+{
+    if (ouroi_window.map != NULL)
+        return 0;
+    /* 16 to 80 TiB: below all that Linux maps by itself on x86-64 and on arm64 with 48 bits; 64 GiB apart. */
+    uint64_t seed = ouroi_os.now_ns() ^ (uintptr_t)&seed;
+    for (unsigned try = 0; try < 4; try++) {
+        uintptr_t base = ((uintptr_t)16 << 40) + (uintptr_t)(ouroi_random_next(&seed) & 1023) * AROUND_BYTES;
+        int error;
+        void *probe = ouroi_os.map((void *)base, OUROI_CHUNK_BYTES, OUROI_MAP_EXACT, &error);
+        if (probe == NULL)
+            continue;
+        ouroi_os.unmap(probe, OUROI_CHUNK_BYTES);
+        if (open_window(base, (void *)(base - MAP_MAX_BYTES), MAP_STEP_BYTES,
+                        MAP_MAX_BYTES / sizeof(struct ouroi_slice)))
+            return 0;
+    }
+    /* Where the kernel would put a chunk now. It goes downwards: most of the window lies below. */
+    int error;
+    void *probe = ouroi_os.map(NULL, 2 * OUROI_CHUNK_BYTES, OUROI_MAP_ANYWHERE, &error);
+    if (probe == NULL)
+        return -ENOMEM;
+    ouroi_os.unmap(probe, 2 * OUROI_CHUNK_BYTES);
+    uintptr_t around = ouroi_align_down((uintptr_t)probe, OUROI_CHUNK_BYTES);
+    size_t slices = AROUND_BYTES >> OUROI_SLICE_SHIFT;
+    uintptr_t base = around > AROUND_BYTES ? around - AROUND_BYTES : OUROI_CHUNK_BYTES;
+    size_t bytes = slices * sizeof(struct ouroi_slice);
+    while (!open_window(base, NULL, bytes, slices)) {
+        bytes /= 2;
+        slices /= 2;
+        base += (around - base) / 2;
+        base = ouroi_align_down(base, OUROI_CHUNK_BYTES);
+        if (slices < OUROI_CHUNK_SLICES)
+            return -ENOMEM;
+    }
+    return 0;
+}

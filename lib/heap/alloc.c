@@ -1,0 +1,289 @@
+/* heap/alloc.c: malloc where the current pool has no block, and all that is not plain malloc.
+ *
+ * Owns        the order in which a thread looks for blocks: what others freed in its current pool, the rest of that pool,
+ *             its other pools with room, unowned pools with room (the shelf), a new pool.
+ * Invariants  those of heap.h.
+ */
+#include "heap/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    SPARES_MAX = 4,              /* empty pools that a thread keeps */
+    NOTE_FRACTION = 4,           /* a pool is looked at when a quarter of it came free */
+};
+#define IDLE_MIN_BYTES ((size_t)1 << 20) /* free bytes that a thread may own in any case */
+
+void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
+{
+    heap->bins[size_class].current = pool;
+    size_t bytes = ouroi_class_bytes(size_class);
+    if (bytes > OUROI_DIRECT_MAX)
+        return;
+    size_t first = size_class == 1 ? 0 : ouroi_class_bytes(size_class - 1) / 16 + 1;
+    for (size_t i = first; i <= bytes / 16; i++)
+        heap->direct[i] = pool;
+}
+
+/* The countdown of a pool in `partial`: until it is empty, or a quarter more of it is free. */
+static void arm_partial(struct ouroi_pool *pool)
+{
+    uint32_t used = ouroi_pool_used(pool), quarter = pool->capacity / NOTE_FRACTION;
+    quarter += quarter == 0;
+    ouroi_pool_arm(pool, used < quarter ? used : quarter);
+}
+
+static void note_idle(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    uint32_t idle = pool->carved - ouroi_pool_used(pool);
+    heap->idle_bytes += ((size_t)idle - pool->noted_idle) * pool->block_bytes;
+    pool->noted_idle = idle;
+}
+
+void ouroi_heap_add_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
+    ouroi_pool_arm(pool, 0);
+    arm_partial(pool);
+    pool->next = NULL;
+    pool->previous = bin->last;
+    if (bin->last != NULL)
+        bin->last->next = pool;
+    else
+        bin->first = pool;
+    bin->last = pool;
+    heap->partial_bytes += pool->run.bytes;
+    pool->noted_idle = 0;
+    note_idle(heap, pool);
+}
+
+void ouroi_heap_remove_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
+    if (pool->next != NULL)
+        pool->next->previous = pool->previous;
+    else
+        bin->last = pool->previous;
+    if (pool->previous != NULL)
+        pool->previous->next = pool->next;
+    else
+        bin->first = pool->next;
+    pool->next = pool->previous = NULL;
+    heap->partial_bytes -= pool->run.bytes;
+    heap->idle_bytes -= (size_t)pool->noted_idle * pool->block_bytes;
+    pool->noted_idle = 0;
+    if (pool->spare) {
+        pool->spare = false;
+        heap->spares--;
+    }
+}
+
+void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    (void)heap;
+    enum ouroi_disowned rc;
+    do {
+        rc = ouroi_pool_disown(pool, false);
+    } while (rc == OUROI_DISOWN_REFILLED);
+    if (rc == OUROI_DISOWN_EMPTY)
+        ouroi_pool_release(pool);
+}
+
+/* A pool's countdown has come to its end. */
+void ouroi_heap_free_counted_down(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
+    if (bin->current == pool) {
+        ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
+        return;
+    }
+    if (ouroi_pool_used(pool) == 0) {
+        if (pool->run.slices == 1 && heap->spares < SPARES_MAX && bin->first == pool && bin->last == pool) {
+            heap->spares++;
+            pool->spare = true;
+            ouroi_pool_arm(pool, 0);
+            note_idle(heap, pool);
+            return;
+        }
+        ouroi_heap_remove_partial(heap, pool);
+        ouroi_pool_release(pool);
+        ouroi_purger_poll();
+        return;
+    }
+    note_idle(heap, pool);
+    arm_partial(pool);
+    if (heap->idle_bytes > IDLE_MIN_BYTES && heap->idle_bytes > heap->partial_bytes / 2 &&
+        ouroi_heap_threads() > 1) {
+        ouroi_heap_remove_partial(heap, pool);
+        ouroi_heap_let_go(heap, pool);
+    }
+}
+
+/* A pool for the class, owned by `heap`, in no list. NULL: no memory. */
+static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class)
+{
+    struct ouroi_pool *pool = heap->bins[size_class].first;
+    if (pool != NULL) {
+        ouroi_heap_remove_partial(heap, pool);
+        return pool;
+    }
+    ouroi_heap_flush_batches(heap);
+    unsigned node = ouroi_arena_node();
+    node = node < ouroi_machine.nodes ? node : 0;
+    pool = ouroi_shelf_take(node, size_class);
+    if (pool == NULL)
+        pool = ouroi_pool_new(node, size_class);
+    for (unsigned i = 1; pool == NULL && i < ouroi_machine.nodes; i++)
+        pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class);
+    if (pool == NULL)
+        return NULL;
+    ouroi_atomic_store_relaxed(&pool->home, (void *)heap); /* relaxed: compared with itself by a thread's own heap */
+    ouroi_run_set_owner(&pool->run, heap);
+    ouroi_purger_poll();
+    return pool;
+}
+
+void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
+{
+    struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+    for (;;) {
+        struct ouroi_pool *pool = heap->bins[size_class].current;
+        if (pool != none) {
+            if (ouroi_pool_replenish(pool))
+                return ouroi_pool_pop(pool);
+            ouroi_heap_make_current(heap, size_class, none);
+            enum ouroi_disowned rc = ouroi_pool_disown(pool, true);
+            if (rc == OUROI_DISOWN_REFILLED)
+                ouroi_heap_add_partial(heap, pool);
+            else if (rc == OUROI_DISOWN_EMPTY)
+                ouroi_pool_release(pool);
+        }
+        pool = find_pool(heap, size_class);
+        if (pool == NULL)
+            return NULL;
+        ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
+        ouroi_heap_make_current(heap, size_class, pool);
+    }
+}
+
+void *ouroi_heap_alloc_slow(struct ouroi_heap *heap, size_t size)
+{
+    if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
+        if (ouroi_heap_start() != 0)
+            return NULL;
+        if (ouroi_options.secure)
+            return ouroi_secure_alloc(OUROI_ALIGN, size);
+        heap = ouroi_heap_attach();
+        if (heap == NULL)
+            return ouroi_heap_is_late() ? ouroi_region_alloc(&ouroi_region_late, OUROI_ALIGN, size, false) : NULL;
+    }
+    if (OUROI_LIKELY(size <= OUROI_SMALL_MAX))
+        return ouroi_heap_alloc_class(heap, ouroi_class_of(size));
+    if (OUROI_UNLIKELY(size > PTRDIFF_MAX))
+        return NULL;
+    return ouroi_large_alloc(size, OUROI_ALIGN, false);
+}
+
+size_t ouroi_class_aligned(size_t alignment, size_t size)
+{
+    size_t bytes = ouroi_align_up(size + (size == 0), alignment);
+    if (bytes < size || bytes > OUROI_SMALL_MAX || alignment > OUROI_SMALL_MAX)
+        return 0;
+    unsigned size_class = ouroi_class_of(bytes);
+    while ((ouroi_class_bytes(size_class) & (alignment - 1)) != 0)
+        size_class++;
+    return ouroi_class_bytes(size_class);
+}
+
+void *ouroi_heap_alloc_aligned(size_t alignment, size_t size)
+{
+    if (alignment <= OUROI_ALIGN)
+        return ouroi_heap_alloc(size);
+    struct ouroi_heap *heap = ouroi_heap_self;
+    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2)
+        return NULL;
+    if (heap == &ouroi_heap_empty) {
+        if (ouroi_heap_start() != 0)
+            return NULL;
+        if (ouroi_options.secure)
+            return ouroi_secure_alloc(alignment, size);
+        if (ouroi_heap_is_late())
+            return ouroi_region_alloc(&ouroi_region_late, alignment, size, false);
+        if (ouroi_heap_attach() == NULL)
+            return NULL;
+    }
+    size_t bytes = ouroi_class_aligned(alignment, size);
+    return bytes != 0 ? ouroi_heap_alloc(bytes) : ouroi_large_alloc(size, alignment, false);
+}
+
+void *ouroi_heap_alloc_zero(size_t size)
+{
+    if (size > OUROI_SMALL_MAX && size <= PTRDIFF_MAX && ouroi_heap_self != &ouroi_heap_empty)
+        return ouroi_large_alloc(size, OUROI_ALIGN, true);
+    void *p = ouroi_heap_alloc(size);
+    if (p == NULL)
+        return NULL;
+    /* The first large request of a thread: its pages may be the kernel's own zeroes. */
+    struct ouroi_run *run = size > OUROI_SMALL_MAX ? ouroi_run_find(p) : NULL;
+    if (run == NULL || !run->zero || run->kind == OUROI_RUN_POOL || ouroi_options.secure)
+        memset(p, 0, size);
+    return p;
+}
+
+size_t ouroi_heap_good_size(size_t size)
+{
+    if (size <= OUROI_SMALL_MAX)
+        return ouroi_class_bytes(ouroi_class_of(size));
+    size_t good = ouroi_large_good_size(size);
+    return good < size || size > PTRDIFF_MAX ? size : good;
+}
+
+static struct ouroi_run *living_run(const void *p, const char *what)
+{
+    struct ouroi_run *run = ouroi_run_find(p);
+    ouroi_heap_check_block(p, run, what);
+    return run;
+}
+
+size_t ouroi_heap_usable(const void *p)
+{
+    if (p == NULL)
+        return 0;
+    struct ouroi_run *run = living_run(p, "usable_size");
+    if (ouroi_options.secure)
+        return ouroi_secure_usable(p, run);
+    return run->kind == OUROI_RUN_POOL ? ouroi_pool_of(run)->block_bytes : OUROI_OWNED_GET(&run->bytes);
+}
+
+void *ouroi_heap_realloc(void *p, size_t size)
+{
+    if (p == NULL)
+        return ouroi_heap_alloc(size);
+    struct ouroi_run *run = living_run(p, "realloc");
+    if (size > PTRDIFF_MAX)
+        return NULL;
+    if (ouroi_options.secure)
+        return ouroi_secure_realloc(p, run, size);
+    if (ouroi_run_member(run)->heap != NULL)
+        return ouroi_region_realloc(p, run, size);
+    size_t old;
+    if (run->kind == OUROI_RUN_POOL) {
+        old = ouroi_pool_of(run)->block_bytes;
+        if (size <= old && (old <= 128 || size > old / 2))
+            return p;
+    } else {
+        old = run->bytes;
+        if (size > OUROI_SMALL_MAX || size > old / 2) {
+            void *same = ouroi_large_resize(run, size);
+            if (same != NULL)
+                return same;
+        }
+    }
+    void *fresh = ouroi_heap_alloc(size);
+    if (fresh == NULL)
+        return size <= old ? p : NULL; /* a block that cannot shrink by moving stays */
+    memcpy(fresh, p, size < old ? size : old);
+    ouroi_heap_free(p);
+    return fresh;
+}

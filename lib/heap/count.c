@@ -1,0 +1,97 @@
+/* heap/count.c: statistics and checks, by walking what is there: the fast paths count nothing beyond what they need.
+ *
+ * Sync        words of other threads' pools are read relaxed; exact while no thread works.
+ */
+#include "heap/internal.h"
+
+#include <string.h>
+
+static void count_run(struct ouroi_run *run, void *arg)
+{
+    struct ouroi_heap_counts *counts = arg;
+    if (run->kind != OUROI_RUN_POOL) {
+        counts->large_blocks++;
+        counts->large_bytes += OUROI_OWNED_GET(&run->bytes);
+        return;
+    }
+    struct ouroi_pool *pool = ouroi_pool_of(run);
+    unsigned c = run->size_class;
+    /* relaxed: see the file head */
+    uint64_t word = ouroi_atomic_load_relaxed(&pool->remote);
+    uint64_t allocs = OUROI_OWNED_GET(&pool->allocs);
+    uint64_t frees = OUROI_OWNED_GET(&pool->settled_frees) + OUROI_OWNED_GET(&pool->armed) -
+                     OUROI_OWNED_GET(&pool->countdown);
+    uint64_t remote = ouroi_remote_count(word);
+    if ((word & OUROI_REMOTE_OWNED) == 0)
+        remote = allocs - frees - remote;
+    counts->allocs[c] += allocs;
+    counts->frees[c] += frees + remote;
+    counts->remote_frees += OUROI_OWNED_GET(&pool->remote_frees) + remote;
+    counts->pools[c]++;
+}
+
+static void count_batches(struct ouroi_heap *heap, void *arg)
+{
+    struct ouroi_heap_counts *counts = arg;
+    for (unsigned i = 0; i < OUROI_BATCHES; i++) {
+        const struct ouroi_pool *pool = OUROI_OWNED_GET(&heap->batches[i].pool);
+        if (pool == NULL)
+            continue;
+        uint32_t count = OUROI_OWNED_GET(&heap->batches[i].count);
+        counts->frees[pool->run.size_class] += count;
+        counts->remote_frees += count;
+    }
+    counts->threads += heap->used;
+}
+
+void ouroi_heap_count(struct ouroi_heap_counts *counts)
+{
+    memset(counts, 0, sizeof *counts);
+    ouroi_arena_each_run(count_run, counts);
+    ouroi_heap_each(count_batches, counts);
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        struct ouroi_pool_totals *totals = &ouroi_pool_totals[c];
+        counts->allocs[c] += ouroi_atomic_load_relaxed(&totals->allocs); /* relaxed: counters */
+        counts->frees[c] += ouroi_atomic_load_relaxed(&totals->frees);
+        counts->remote_frees += ouroi_atomic_load_relaxed(&totals->remote_frees);
+        counts->small_bytes += (size_t)(counts->allocs[c] - counts->frees[c]) * ouroi_class_bytes(c);
+    }
+}
+
+struct check {
+    unsigned bad;
+    struct ouroi_heap *self;
+};
+
+static void check_run(struct ouroi_run *run, void *arg)
+{
+    struct check *check = arg;
+    if (run->kind != OUROI_RUN_POOL || ouroi_options.secure || ouroi_run_member(run)->heap != NULL)
+        return;
+    struct ouroi_pool *pool = ouroi_pool_of(run);
+    struct ouroi_slice *slice = ouroi_slice_find(run->start);
+    /* [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]: what the last owner wrote */
+    bool owned = (ouroi_atomic_load_acquire(&pool->remote) & OUROI_REMOTE_OWNED) != 0;
+    void *owner = ouroi_atomic_load_relaxed(&slice->owner); /* relaxed: other threads' pools are left alone */
+    if (!owned && owner != NULL) {
+        ouroi_warn("check: pool %p has no owner but its slices name one", (void *)run->start);
+        check->bad++;
+    }
+    if (owned && owner == check->self)
+        check->bad += ouroi_pool_check(pool);
+}
+
+unsigned ouroi_heap_check(void)
+{
+    struct check check = { 0, ouroi_heap_self };
+    ouroi_arena_each_run(check_run, &check);
+    struct ouroi_heap *heap = ouroi_heap_self;
+    for (unsigned c = 1; heap != &ouroi_heap_empty && c < OUROI_CLASSES; c++) {
+        size_t bytes = ouroi_class_bytes(c);
+        if (bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != heap->bins[c].current) {
+            ouroi_warn("check: size class %zu: direct and bin name different pools", bytes);
+            check.bad++;
+        }
+    }
+    return check.bad;
+}

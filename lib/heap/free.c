@@ -1,0 +1,219 @@
+/* heap/free.c: frees of blocks that the calling thread does not own, of large ones, and of what is none.
+ *
+ * Owns        batches of blocks on their way to other threads' pools.
+ * Invariants  a batch holds blocks of one pool, fewer than `room`; that pool cannot vanish, as they count as used.
+ * Sync        [REMOTE-FREE push] in pool/pool.c, once a batch.
+ * Source      Li, Parkinson et al. 2024, "BatchIt": blocks freed in a row tend to be of few pools.
+ */
+#include "heap/internal.h"
+
+enum {
+    BATCH_BLOCKS = 32,
+    BATCH_BYTES = 16 << 10,
+};
+
+static void flush_batch(struct ouroi_batch *batch)
+{
+    struct ouroi_pool *pool = batch->pool;
+    batch->pool = NULL;
+    ouroi_pool_push(pool, batch->head, batch->tail, batch->count);
+}
+
+void ouroi_heap_flush_batches(struct ouroi_heap *heap)
+{
+    for (unsigned i = 0; i < OUROI_BATCHES; i++)
+        if (heap->batches[i].pool != NULL)
+            flush_batch(&heap->batches[i]);
+}
+
+static void begin_batch(struct ouroi_batch *batch, struct ouroi_pool *pool)
+{
+    if (batch->pool != NULL)
+        flush_batch(batch);
+    uint32_t room = BATCH_BYTES / pool->block_bytes;
+    batch->pool = pool;
+    batch->head = NULL;
+    batch->count = 0;
+    batch->room = room > BATCH_BLOCKS ? BATCH_BLOCKS : room == 0 ? 1 : room;
+}
+
+/* Adds a block of a pool that the caller does not own to its batch. */
+OUROI_INLINE void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    struct ouroi_batch *batch = &heap->batches[((uintptr_t)pool / OUROI_DESCRIPTOR_BYTES) % OUROI_BATCHES];
+    if (OUROI_UNLIKELY(batch->pool != pool))
+        begin_batch(batch, pool);
+    if (batch->head == NULL)
+        batch->tail = block;
+    block->next = batch->head;
+    block->key = pool;
+    batch->head = block;
+    if (OUROI_UNLIKELY(++batch->count >= batch->room))
+        flush_batch(batch);
+}
+
+void ouroi_heap_bad_free(const void *p, struct ouroi_run *run, const char *what)
+{
+    if (run == NULL)
+        ouroi_fail("%s of %p, which is not a living block of this heap", what, p);
+    if (run->kind == OUROI_RUN_POOL)
+        ouroi_fail("%s of %p (size class %u)", what, p, ouroi_pool_of(run)->block_bytes);
+    ouroi_fail("%s of %p (large block at %p of %zu bytes)", what, p, (void *)run->start, run->bytes);
+}
+
+struct find_batch {
+    const struct ouroi_block *block;
+    const struct ouroi_pool *pool;
+    bool found;
+};
+
+static void look_in_batches(struct ouroi_heap *heap, void *arg)
+{
+    struct find_batch *find = arg;
+    for (unsigned i = 0; i < OUROI_BATCHES; i++) {
+        const struct ouroi_batch *batch = &heap->batches[i];
+        const struct ouroi_block *block = batch->pool == find->pool ? batch->head : NULL;
+        for (unsigned n = 0; n < BATCH_BLOCKS && block != NULL; n++, block = block->next) {
+            if (block == find->block)
+                find->found = true;
+            if ((uintptr_t)block->next - find->pool->run.start >= find->pool->run.bytes)
+                break;
+        }
+    }
+}
+
+/* A block that carries the mark of a free one: is it? Programs may copy such a mark into a living block. Lists of other
+ * threads are read while these may change them; what decides is that the block itself is found in one. */
+static OUROI_COLD bool is_free_already(struct ouroi_pool *pool, const struct ouroi_block *block)
+{
+    if (ouroi_pool_has_free(pool, block))
+        return true;
+    struct find_batch find = { block, pool, false };
+    ouroi_heap_each(look_in_batches, &find);
+    return find.found;
+}
+
+void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *what)
+{
+    char line[64];
+    if (OUROI_UNLIKELY(run == NULL))
+        ouroi_heap_bad_free(p, run, what);
+    if (run->kind == OUROI_RUN_POOL) {
+        struct ouroi_pool *pool = ouroi_pool_of(run);
+        if (OUROI_UNLIKELY(!ouroi_pool_is_block(pool, p))) {
+            ouroi_format(line, sizeof line, "%s inside or beside a block:", what);
+            ouroi_heap_bad_free(p, run, line);
+        }
+        if (OUROI_UNLIKELY(((const struct ouroi_block *)p)->key == pool) && !ouroi_options.secure &&
+            is_free_already(pool, p)) {
+            ouroi_format(line, sizeof line, "%s of a freed block:", what);
+            ouroi_heap_bad_free(p, run, line);
+        }
+    } else if (OUROI_UNLIKELY(run->start != (uintptr_t)p) && !ouroi_options.secure) {
+        ouroi_format(line, sizeof line, "%s inside a block:", what);
+        ouroi_heap_bad_free(p, run, line);
+    }
+}
+
+/* A block of a pool without an owner, freed by the pool's last owner: nearly full pools come back to it. */
+static bool take_back(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    /* relaxed: only this thread makes a pool its home; a listed pool is left to who needs it */
+    if (ouroi_atomic_load_relaxed(&pool->home) != heap ||
+        (ouroi_atomic_load_relaxed(&pool->remote) & OUROI_REMOTE_LISTED) != 0 || !ouroi_pool_claim(pool))
+        return false;
+    ouroi_run_set_owner(&pool->run, heap);
+    ouroi_heap_add_partial(heap, pool);
+    return true;
+}
+
+static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_slice *slice,
+                       struct ouroi_block *block)
+{
+    OURO_ASSERT(ouroi_pool_mark(pool, block, false));
+    if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
+        heap = ouroi_heap_attach(); /* a thread whose first call is a free */
+        if (heap == NULL) {
+            block->key = pool;
+            ouroi_pool_push(pool, block, block, 1);
+            return;
+        }
+    }
+    void *owner = ouroi_atomic_load_relaxed(&slice->owner); /* relaxed: see heap_inl.h */
+    if (owner == heap || (owner == NULL && take_back(heap, pool))) {
+        ouroi_pool_put(pool, block);
+        OUROI_OWNED_ADD(&pool->countdown, (uint32_t)-1);
+        if (pool->countdown == 0)
+            ouroi_heap_free_counted_down(heap, pool);
+        return;
+    }
+    batch_block(heap, pool, block);
+}
+
+void ouroi_heap_free_slow(struct ouroi_heap *heap, void *p)
+{
+    if (p == NULL)
+        return;
+    struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)p);
+    struct ouroi_run *run = slice != NULL ? ouroi_atomic_load_relaxed(&slice->run) : NULL; /* relaxed: see arena.h */
+    ouroi_heap_check_block(p, run, "free");
+    if (OUROI_UNLIKELY(ouroi_options.secure))
+        ouroi_secure_free(p, run, 0, false);
+    else if (OUROI_UNLIKELY(ouroi_run_member(run)->heap != NULL))
+        ouroi_region_free(p, run);
+    else if (OUROI_LIKELY(run->kind == OUROI_RUN_POOL))
+        free_small(heap, ouroi_pool_of(run), slice, p);
+    else
+        ouroi_large_free(run);
+    if (!ouroi_heap_is_late())
+        ouroi_purger_poll();
+}
+
+void ouroi_heap_free_sized(void *p, size_t size, size_t alignment)
+{
+    if (p == NULL)
+        return;
+    struct ouroi_run *run = ouroi_run_find(p);
+    ouroi_heap_check_block(p, run, "free_sized");
+    if (ouroi_options.secure) {
+        ouroi_secure_free(p, run, size, true);
+        return;
+    }
+    size_t usable = run->kind == OUROI_RUN_POOL ? ouroi_pool_of(run)->block_bytes : run->bytes;
+    size_t least = alignment > OUROI_ALIGN ? ouroi_class_aligned(alignment, size) : ouroi_heap_good_size(size);
+    /* A block that realloc left in place has up to twice the size asked for. */
+    if (size > usable || (usable > 128 && least != 0 && least < usable / 2)) {
+        char line[64];
+        ouroi_format(line, sizeof line, "free with size %zu, which it cannot have,", size);
+        ouroi_heap_bad_free(p, run, line);
+    }
+    ouroi_heap_free(p);
+}
+
+void ouroi_heap_flush(void)
+{
+    struct ouroi_heap *heap = ouroi_heap_self;
+    if (heap == &ouroi_heap_empty)
+        return;
+    ouroi_heap_flush_batches(heap);
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        struct ouroi_pool *next;
+        for (struct ouroi_pool *pool = heap->bins[c].first; pool != NULL; pool = next) {
+            next = pool->next;
+            ouroi_pool_collect(pool);
+            if (ouroi_pool_used(pool) != 0)
+                continue;
+            ouroi_heap_remove_partial(heap, pool);
+            ouroi_pool_release(pool);
+        }
+        struct ouroi_pool *pool = heap->bins[c].current;
+        if (pool == ouroi_heap_empty.bins[0].current)
+            continue;
+        ouroi_pool_collect(pool);
+        if (ouroi_pool_used(pool) == 0) {
+            ouroi_heap_make_current(heap, c, ouroi_heap_empty.bins[0].current);
+            ouroi_pool_arm(pool, 0);
+            ouroi_pool_release(pool);
+        }
+    }
+}

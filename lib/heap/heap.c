@@ -1,0 +1,195 @@
+/* heap/heap.c: heaps come and go with their threads.
+ *
+ * Owns        the list of all heaps, the idle ones among them, the key whose destructor ends a heap's use.
+ * Invariants  a heap is in the list for ever; it is used by one thread or idle; an idle heap has no pools and no batches.
+ * Sync        heaps_lock, rank HEAPS; start_lock, rank START.
+ */
+#include "heap/internal.h"
+
+#include "os/inject.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+
+static struct ouroi_lock start_lock = OUROI_LOCK_INIT(OUROI_RANK_START);
+static struct ouroi_lock heaps_lock = OUROI_LOCK_INIT(OUROI_RANK_HEAPS);
+static struct ouroi_heap *all_heaps, *idle_heaps;
+static unsigned thread_count;
+static uint32_t started;
+static pthread_key_t key;
+static bool has_key;
+
+/* A pool without blocks, current wherever there is none. */
+static struct ouroi_pool empty_pool;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic" /* ranges of array elements: gcc's, and clang's; it has to be constant */
+#define EMPTY_DIRECT [0 ... OUROI_DIRECT_MAX / 16] = &empty_pool
+#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { &empty_pool, NULL, NULL }
+struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT }, .bins = { EMPTY_BINS } };
+#pragma GCC diagnostic pop
+
+__thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec"))) = &ouroi_heap_empty;
+static __thread bool late __attribute__((tls_model("initial-exec")));
+
+bool ouroi_heap_is_late(void)
+{
+    return late;
+}
+
+unsigned ouroi_heap_threads(void)
+{
+    return ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+}
+
+/* The thread's end. Other destructors may allocate after this one has run, and are run again as long as some key is set:
+ * the heap is kept until the last round. */
+static void thread_ends(void *value)
+{
+    struct ouroi_heap *heap = value;
+    if (++heap->exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(key, heap) == 0)
+        return;
+    ouroi_heap_detach(heap);
+    late = true;
+}
+
+int ouroi_heap_start(void)
+{
+    /* [START look] acquire, pairs with [START done] */
+    if (OUROI_LIKELY(ouroi_atomic_load_acquire(&started) != 0))
+        return 0;
+    ouroi_lock_acquire(&start_lock);
+    int rc = 0;
+    if (started == 0) {
+        ouroi_os_init();
+        ouroi_os_inject_from_environment();
+        rc = ouroi_arena_init();
+        if (rc == 0) {
+            ouroi_pool_init();
+            has_key = has_key || pthread_key_create(&key, thread_ends) == 0;
+            ouroi_atomic_store_release(&started, 1); /* [START done] release, pairs with [START look] */
+        }
+    }
+    ouroi_lock_release(&start_lock);
+    return rc;
+}
+
+static struct ouroi_heap *new_heap(void)
+{
+    struct ouroi_heap *heap = idle_heaps;
+    if (heap != NULL) {
+        idle_heaps = heap->next_idle;
+        return heap;
+    }
+    heap = ouroi_meta_alloc(sizeof *heap);
+    if (heap == NULL)
+        return NULL;
+    memcpy(heap, &ouroi_heap_empty, sizeof *heap);
+    heap->next = all_heaps;
+    all_heaps = heap;
+    return heap;
+}
+
+struct ouroi_heap *ouroi_heap_attach(void)
+{
+    if (late || ouroi_heap_start() != 0)
+        return NULL;
+    ouroi_lock_acquire(&heaps_lock);
+    struct ouroi_heap *heap = new_heap();
+    if (heap != NULL) {
+        heap->used = true;
+        heap->exit_rounds = 0;
+        ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+    }
+    ouroi_lock_release(&heaps_lock);
+    if (heap == NULL)
+        return NULL;
+    ouroi_heap_self = heap;
+    if (has_key) {
+        int saved = errno;
+        pthread_setspecific(key, heap); /* may allocate; from this heap */
+        errno = saved;
+    }
+    return heap;
+}
+
+void ouroi_heap_detach(struct ouroi_heap *heap)
+{
+    ouroi_heap_self = &ouroi_heap_empty;
+    ouroi_heap_flush_batches(heap);
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        struct ouroi_bin *bin = &heap->bins[c];
+        struct ouroi_pool *pool = bin->current;
+        if (pool != &empty_pool) {
+            ouroi_heap_make_current(heap, c, &empty_pool);
+            ouroi_heap_let_go(heap, pool);
+        }
+        while ((pool = bin->first) != NULL) {
+            ouroi_heap_remove_partial(heap, pool);
+            ouroi_heap_let_go(heap, pool);
+        }
+    }
+    OURO_ASSERT(heap->partial_bytes == 0);
+    ouroi_lock_acquire(&heaps_lock);
+    heap->used = false;
+    heap->next_idle = idle_heaps;
+    idle_heaps = heap;
+    ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+    ouroi_lock_release(&heaps_lock);
+}
+
+void ouroi_heap_each(void (*fn)(struct ouroi_heap *heap, void *arg), void *arg)
+{
+    ouroi_lock_acquire(&heaps_lock);
+    for (struct ouroi_heap *heap = all_heaps; heap != NULL; heap = heap->next)
+        fn(heap, arg);
+    ouroi_lock_release(&heaps_lock);
+}
+
+/* fork: all locks are taken before, so that the child finds every structure whole; what other threads' heaps held at
+ * that moment may be in the middle of something, and stays theirs. */
+
+static void before_fork(void)
+{
+    ouroi_lock_acquire(&start_lock);
+    ouroi_lock_acquire(&heaps_lock);
+    ouroi_region_fork_prepare();
+    ouroi_secure_fork_prepare();
+    ouroi_pool_fork_prepare();
+    ouroi_arena_fork_prepare();
+    ouroi_lock_all_held(true);
+}
+
+static void after_fork(bool child)
+{
+    ouroi_lock_all_held(false);
+    ouroi_arena_fork_done(child);
+    ouroi_pool_fork_done(child);
+    ouroi_secure_fork_done(child);
+    ouroi_region_fork_done(child);
+    if (child) {
+        ouroi_atomic_store_relaxed(&thread_count, ouroi_heap_self != &ouroi_heap_empty); /* relaxed: one thread */
+        ouroi_lock_reset(&heaps_lock);
+        ouroi_lock_reset(&start_lock);
+    } else {
+        ouroi_lock_release(&heaps_lock);
+        ouroi_lock_release(&start_lock);
+    }
+}
+
+static void after_fork_parent(void)
+{
+    after_fork(false);
+}
+
+static void after_fork_child(void)
+{
+    after_fork(true);
+}
+
+__attribute__((constructor(101))) static void library_starts(void)
+{
+    if (ouroi_heap_start() == 0)
+        pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}

@@ -1,0 +1,83 @@
+/* heap/heap.h: a thread's pool caches, and what malloc and free do.
+ *
+ * Owns        struct ouroi_heap, one a thread; first-class heaps (region.c); the hardened heap (secure.c).
+ * Invariants  a pool whose slices name a heap as owner is that heap's current pool of its class or in its `partial` list;
+ *             a full pool has no owner; direct[i] is the current pool of the class of i * 16 bytes;
+ *             partial_bytes is the sum of the bytes of pools in `partial` lists.
+ * Sync        a heap is used by its thread alone, with no lock. Heaps are never freed: [HEAPS] is a lock.
+ */
+#ifndef OUROI_HEAP_H
+#define OUROI_HEAP_H
+
+#include "pool/pool.h"
+
+#define OUROI_DIRECT_MAX ((size_t)1024)
+#define OUROI_BATCHES 16
+#define OUROI_ALIGN ((size_t)16)
+
+struct ouroi_bin {
+    struct ouroi_pool *current;
+    struct ouroi_pool *first, *last; /* partial pools: the one claimed last is first */
+};
+
+/* Blocks on their way to a pool of another thread. */
+struct ouroi_batch {
+    struct ouroi_pool *pool; /* NULL: empty */
+    struct ouroi_block *head, *tail;
+    uint32_t count, room;
+};
+
+struct ouroi_heap {
+    struct ouroi_pool *direct[OUROI_DIRECT_MAX / 16 + 1];
+    struct ouroi_bin bins[OUROI_CLASSES];
+    struct ouroi_batch batches[OUROI_BATCHES];
+    size_t partial_bytes;
+    size_t idle_bytes;             /* free in `partial` pools, as of their last countdown */
+    unsigned spares;               /* empty pools kept */
+    unsigned exit_rounds;          /* of pthread's destructors */
+    struct ouroi_heap *next;       /* all heaps */
+    struct ouroi_heap *next_idle;  /* those without a thread */
+    bool used;                     /* has a thread */
+};
+
+/* The calling thread's heap; before its first use, and in threads that are past their end, `ouroi_heap_empty`, whose
+ * pools have no blocks, so that nothing need be tested. */
+extern __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec")));
+extern struct ouroi_heap ouroi_heap_empty;
+
+/* Sets the library up; 0 or -ENOMEM. Idempotent. */
+int ouroi_heap_start(void);
+
+/* Blocks. size: any. NULL: no memory, or more than PTRDIFF_MAX; errno is not touched. */
+void *ouroi_heap_alloc_slow(struct ouroi_heap *heap, size_t size);
+void *ouroi_heap_alloc_aligned(size_t alignment, size_t size); /* alignment: a power of two */
+void *ouroi_heap_alloc_zero(size_t size);
+void *ouroi_heap_realloc(void *p, size_t size);
+void ouroi_heap_free_slow(struct ouroi_heap *heap, void *p);
+/* free(p) of a block of size `size` as asked for, and alignment (or 0). */
+void ouroi_heap_free_sized(void *p, size_t size, size_t alignment);
+void ouroi_heap_free_counted_down(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* The size of class for a block of `size` bytes at a multiple of `alignment`, or 0: it has to be a large one. */
+size_t ouroi_class_aligned(size_t alignment, size_t size);
+size_t ouroi_heap_usable(const void *p);
+size_t ouroi_heap_good_size(size_t size);
+
+/* Hands over batches and spare pools of the calling thread. */
+void ouroi_heap_flush(void);
+/* What a thread does at its end. */
+void ouroi_heap_detach(struct ouroi_heap *heap);
+
+/* Statistics. */
+struct ouroi_heap_counts {
+    uint64_t allocs[OUROI_CLASSES], frees[OUROI_CLASSES], remote_frees;
+    size_t pools[OUROI_CLASSES];
+    size_t small_bytes, large_bytes; /* living, usable */
+    size_t large_blocks;
+    size_t threads;
+};
+void ouroi_heap_count(struct ouroi_heap_counts *counts);
+
+/* Violations found, each one line. */
+unsigned ouroi_heap_check(void);
+
+#endif

@@ -1,0 +1,217 @@
+/* heap/region.c: first-class heaps: blocks that can be freed one by one, by any thread, or all at once.
+ *
+ * Owns        struct ouro_heap: its pools and large blocks, in one list.
+ * Invariants  a run's member.heap names its heap as long as it is in that heap's list; its slices name no owner, so that
+ *             every free comes here; pools with room are in `room` of their class, and only these (pool->linked).
+ * Sync        the heap's lock, rank HEAP; regions_lock, rank HEAPS, for the list of heaps.
+ */
+#include "heap/internal.h"
+
+#include <errno.h>
+#include <ouro/alloc.h>
+#include <string.h>
+
+struct ouro_heap {
+    struct ouroi_lock lock;
+    struct ouroi_pool *room[OUROI_CLASSES];
+    struct ouroi_run *runs;
+    struct ouro_heap *next;      /* all regions, for ever */
+    struct ouro_heap *next_free; /* destroyed ones */
+};
+
+struct ouro_heap ouroi_region_late = { .lock = OUROI_LOCK_INIT(OUROI_RANK_HEAP) };
+static struct ouroi_lock regions_lock = OUROI_LOCK_INIT(OUROI_RANK_HEAPS);
+static struct ouro_heap *all_regions = &ouroi_region_late, *free_regions;
+
+static void link_run(struct ouro_heap *region, struct ouroi_run *run)
+{
+    struct ouroi_run_member *member = ouroi_run_member(run);
+    member->heap = region;
+    member->previous = NULL;
+    member->next = region->runs;
+    if (region->runs != NULL)
+        ouroi_run_member(region->runs)->previous = run;
+    region->runs = run;
+}
+
+static void unlink_run(struct ouro_heap *region, struct ouroi_run *run)
+{
+    struct ouroi_run_member *member = ouroi_run_member(run);
+    if (member->next != NULL)
+        ouroi_run_member(member->next)->previous = member->previous;
+    if (member->previous != NULL)
+        ouroi_run_member(member->previous)->next = member->next;
+    else
+        region->runs = member->next;
+}
+
+static void add_room(struct ouro_heap *region, struct ouroi_pool *pool)
+{
+    struct ouroi_pool **first = &region->room[pool->run.size_class];
+    pool->previous = NULL;
+    pool->next = *first;
+    if (*first != NULL)
+        (*first)->previous = pool;
+    *first = pool;
+    pool->linked = true;
+}
+
+static void remove_room(struct ouro_heap *region, struct ouroi_pool *pool)
+{
+    if (pool->next != NULL)
+        pool->next->previous = pool->previous;
+    if (pool->previous != NULL)
+        pool->previous->next = pool->next;
+    else
+        region->room[pool->run.size_class] = pool->next;
+    pool->linked = false;
+}
+
+static void *alloc_small(struct ouro_heap *region, unsigned size_class)
+{
+    struct ouroi_pool *pool;
+    while ((pool = region->room[size_class]) != NULL && !ouroi_pool_replenish(pool))
+        remove_room(region, pool);
+    if (pool == NULL) {
+        pool = ouroi_pool_new(ouroi_arena_node(), size_class);
+        if (pool == NULL)
+            return NULL;
+        link_run(region, &pool->run);
+        add_room(region, pool);
+        ouroi_pool_replenish(pool);
+    }
+    return ouroi_pool_pop(pool);
+}
+
+void *ouroi_region_alloc(void *heap, size_t alignment, size_t size, bool zero)
+{
+    struct ouro_heap *region = heap;
+    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX / 2)
+        return NULL;
+    size_t bytes = ouroi_class_aligned(alignment, size);
+    void *p;
+    ouroi_lock_acquire(&region->lock);
+    if (bytes != 0) {
+        p = alloc_small(region, ouroi_class_of(bytes));
+    } else {
+        p = ouroi_large_alloc(size, alignment, zero);
+        if (p != NULL)
+            link_run(region, ouroi_run_find(p));
+    }
+    ouroi_lock_release(&region->lock);
+    if (p != NULL && zero && bytes != 0)
+        memset(p, 0, size);
+    return p;
+}
+
+static void free_small(struct ouro_heap *region, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    OURO_ASSERT(ouroi_pool_mark(pool, block, false));
+    ouroi_pool_put(pool, block);
+    pool->settled_frees++;
+    if (!pool->linked)
+        add_room(region, pool);
+    if (ouroi_pool_used(pool) == 0 && (pool->next != NULL || pool->previous != NULL)) {
+        remove_room(region, pool);
+        unlink_run(region, &pool->run);
+        ouroi_pool_release(pool);
+    }
+}
+
+void ouroi_region_free(void *p, struct ouroi_run *run)
+{
+    struct ouro_heap *region = ouroi_run_member(run)->heap;
+    ouroi_lock_acquire(&region->lock);
+    if (run->kind == OUROI_RUN_POOL) {
+        free_small(region, ouroi_pool_of(run), p);
+    } else {
+        unlink_run(region, run);
+        ouroi_large_free(run);
+    }
+    ouroi_lock_release(&region->lock);
+}
+
+void *ouroi_region_realloc(void *p, struct ouroi_run *run, size_t size)
+{
+    struct ouro_heap *region = ouroi_run_member(run)->heap;
+    bool small = run->kind == OUROI_RUN_POOL;
+    size_t old = small ? ouroi_pool_of(run)->block_bytes : run->bytes;
+    if (small && size <= old && size > old / 2)
+        return p;
+    if (!small && size > OUROI_SMALL_MAX) {
+        ouroi_lock_acquire(&region->lock);
+        unlink_run(region, run);
+        void *same = ouroi_large_resize(run, size);
+        link_run(region, same != NULL ? ouroi_run_find(same) : run);
+        ouroi_lock_release(&region->lock);
+        if (same != NULL)
+            return same;
+    }
+    void *fresh = ouroi_region_alloc(region, OUROI_ALIGN, size, false);
+    if (fresh == NULL)
+        return size <= old ? p : NULL;
+    memcpy(fresh, p, size < old ? size : old);
+    ouroi_region_free(p, run);
+    return fresh;
+}
+
+ouro_heap *ouro_heap_new(void)
+{
+    struct ouro_heap *region = NULL;
+    if (ouroi_heap_start() == 0) {
+        ouroi_lock_acquire(&regions_lock);
+        region = free_regions;
+        if (region != NULL) {
+            free_regions = region->next_free;
+        } else if ((region = ouroi_meta_alloc(sizeof *region)) != NULL) {
+            region->lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_HEAP);
+            region->next = all_regions;
+            all_regions = region;
+        }
+        ouroi_lock_release(&regions_lock);
+    }
+    if (region == NULL)
+        errno = ENOMEM;
+    return region;
+}
+
+void ouro_heap_destroy(ouro_heap *region)
+{
+    if (region == NULL)
+        return;
+    ouroi_lock_acquire(&region->lock);
+    struct ouroi_run *next;
+    for (struct ouroi_run *run = region->runs; run != NULL; run = next) {
+        next = ouroi_run_member(run)->next;
+        if (run->kind == OUROI_RUN_POOL) {
+            struct ouroi_pool *pool = ouroi_pool_of(run);
+            pool->settled_frees = pool->allocs;
+            ouroi_pool_release(pool);
+        } else {
+            ouroi_large_free(run);
+        }
+    }
+    region->runs = NULL;
+    memset(region->room, 0, sizeof region->room);
+    ouroi_lock_release(&region->lock);
+    ouroi_lock_acquire(&regions_lock);
+    region->next_free = free_regions;
+    free_regions = region;
+    ouroi_lock_release(&regions_lock);
+    ouroi_purger_poll();
+}
+
+void ouroi_region_fork_prepare(void)
+{
+    ouroi_lock_acquire_again(&regions_lock);
+    for (struct ouro_heap *region = all_regions; region != NULL; region = region->next)
+        ouroi_lock_acquire_again(&region->lock);
+}
+
+void ouroi_region_fork_done(bool child)
+{
+    void (*release)(struct ouroi_lock *) = child ? ouroi_lock_reset : ouroi_lock_release;
+    for (struct ouro_heap *region = all_regions; region != NULL; region = region->next)
+        release(&region->lock);
+    release(&regions_lock);
+}

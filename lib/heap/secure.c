@@ -1,0 +1,258 @@
+/* heap/secure.c: the hardened heap of OURO_SECURE=1. Every block has a header and a tail that tell damage, free blocks lie in
+ * no list that a program could write to, freed memory is poisoned, kept aside for a while, and looked at before its reuse.
+ *
+ * Owns        its pools, a bit map each of the blocks that are taken; the quarantine.
+ * Invariants  a block's bit is set from its allocation until it leaves the quarantine;
+ *             a living block's header is { size ^ secret, LIVE(p) }, a quarantined one's { size ^ secret, DEAD(p) };
+ *             the bytes from the end of a living block to the end of its slot are TAIL, all of a quarantined one POISON.
+ * Sync        one lock, rank SECURE: this heap is for finding errors, not for speed.
+ * Source      the ideas are those of hardened_malloc (Micay) and of the quarantine of AddressSanitizer (Serebryany 2012).
+ */
+#include "heap/internal.h"
+
+#include <string.h>
+
+enum {
+    HEADER_BYTES = 16,
+    TAIL_BYTES = 16,           /* at least so many after a block */
+    TAIL = 0xa5,
+    POISON = 0xdf,
+    QUARANTINE = 1024,         /* blocks */
+    BITMAP_WORDS = 64,         /* 4096 blocks at most */
+};
+#define QUARANTINE_BYTES ((size_t)16 << 20)
+
+struct header {
+    uint64_t size;
+    uint64_t mark;
+};
+
+struct freed {
+    char *p;
+    struct ouroi_run *run;
+    size_t size;
+};
+
+static struct ouroi_lock lock = OUROI_LOCK_INIT(OUROI_RANK_SECURE);
+static uint64_t secret, random_state;
+static struct ouroi_pool *pools[OUROI_CLASSES]; /* linked by next, for ever */
+static struct freed quarantine[QUARANTINE];
+static unsigned quarantine_first, quarantine_count;
+static size_t quarantine_bytes;
+
+static uint64_t live_mark(const void *p)
+{
+    return secret ^ (uintptr_t)p ^ 0x4c495645u;
+}
+
+static uint64_t dead_mark(const void *p)
+{
+    return secret ^ (uintptr_t)p ^ 0x44454144u;
+}
+
+static struct header *header_of(const void *p)
+{
+    return (struct header *)(void *)((uintptr_t)p - HEADER_BYTES);
+}
+
+static _Noreturn void report(const char *what, const void *p, const struct ouroi_run *run)
+{
+    if (run->kind == OUROI_RUN_POOL)
+        ouroi_fail("%s: block %p (size class %u)", what, p, ((const struct ouroi_pool *)run)->block_bytes);
+    ouroi_fail("%s: block %p (large block of %zu bytes)", what, p, run->bytes);
+}
+
+/* The slot that p lies in: its first byte and one past its last. */
+static void slot_of(const void *p, const struct ouroi_run *run, char **start, char **end)
+{
+    if (run->kind != OUROI_RUN_POOL) {
+        *start = (char *)run->start;
+        *end = *start + run->bytes;
+        return;
+    }
+    const struct ouroi_pool *pool = (const struct ouroi_pool *)run;
+    *start = (char *)run->start + ((uintptr_t)p - run->start) / pool->block_bytes * pool->block_bytes;
+    *end = *start + pool->block_bytes;
+}
+
+static bool is_filled(const char *from, const char *to, unsigned char with)
+{
+    for (; from < to; from++)
+        if ((unsigned char)*from != with)
+            return false;
+    return true;
+}
+
+static struct ouroi_pool *new_pool(unsigned size_class)
+{
+    uint64_t *bitmap = ouroi_meta_alloc(BITMAP_WORDS * sizeof *bitmap);
+    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class) : NULL;
+    if (pool == NULL)
+        return NULL;
+    pool->live = bitmap;
+    pool->carved = pool->capacity;
+    pool->next = pools[size_class];
+    pools[size_class] = pool;
+    return pool;
+}
+
+/* A random free slot of the pool, which has one. */
+static char *take_slot(struct ouroi_pool *pool)
+{
+    uint32_t at = (uint32_t)(ouroi_random_next(&random_state) % pool->capacity);
+    while ((pool->live[at / 64] >> at % 64 & 1) != 0)
+        at = at + 1 == pool->capacity ? 0 : at + 1;
+    pool->live[at / 64] |= (uint64_t)1 << at % 64;
+    pool->allocs++;
+    return (char *)pool->run.start + (size_t)at * pool->block_bytes;
+}
+
+static char *take_small(unsigned size_class)
+{
+    struct ouroi_pool *pool = pools[size_class];
+    while (pool != NULL && ouroi_pool_used(pool) == pool->capacity)
+        pool = pool->next;
+    if (pool == NULL && (pool = new_pool(size_class)) == NULL)
+        return NULL;
+    return take_slot(pool);
+}
+
+/* Lets the oldest quarantined block go, after a look at it. */
+static void leave_quarantine(void)
+{
+    struct freed freed = quarantine[quarantine_first];
+    char *start, *end;
+    quarantine_first = (quarantine_first + 1) % QUARANTINE;
+    quarantine_count--;
+    quarantine_bytes -= freed.size;
+    slot_of(freed.p, freed.run, &start, &end);
+    if (!is_filled(freed.p, end, POISON) || header_of(freed.p)->mark != dead_mark(freed.p))
+        report("write after free", freed.p, freed.run);
+    if (freed.run->kind != OUROI_RUN_POOL) {
+        ouroi_large_free(freed.run);
+        return;
+    }
+    struct ouroi_pool *pool = ouroi_pool_of(freed.run);
+    uint32_t at = (uint32_t)(((uintptr_t)start - freed.run->start) / pool->block_bytes);
+    pool->live[at / 64] &= ~((uint64_t)1 << at % 64);
+    pool->settled_frees++;
+}
+
+/* A look at all that is in quarantine, at the end of the process. */
+__attribute__((destructor)) static void check_quarantine(void)
+{
+    if (!ouroi_options.secure)
+        return;
+    ouroi_lock_acquire(&lock);
+    for (unsigned i = 0; i < quarantine_count; i++) {
+        struct freed freed = quarantine[(quarantine_first + i) % QUARANTINE];
+        char *start, *end;
+        slot_of(freed.p, freed.run, &start, &end);
+        if (!is_filled(freed.p, end, POISON))
+            report("write after free", freed.p, freed.run);
+    }
+    ouroi_lock_release(&lock);
+}
+
+void *ouroi_secure_alloc(size_t alignment, size_t size)
+{
+    size_t lead = alignment < HEADER_BYTES ? HEADER_BYTES : alignment;
+    if (size > PTRDIFF_MAX - TAIL_BYTES || alignment > PTRDIFF_MAX / 4 || size + TAIL_BYTES > PTRDIFF_MAX - lead)
+        return NULL;
+    size_t bytes = lead + size + TAIL_BYTES;
+    size_t small = ouroi_class_aligned(lead, bytes);
+    ouroi_lock_acquire(&lock);
+    if (secret == 0)
+        secret = random_state = ouroi_os.now_ns() * 0x9e3779b97f4a7c15u ^ (uintptr_t)&bytes;
+    char *start = small != 0 ? take_small(ouroi_class_of(small)) : NULL;
+    if (small == 0 && (start = ouroi_large_alloc(bytes, lead, false)) == NULL && quarantine_count > 0) {
+        while (quarantine_count > 0)
+            leave_quarantine();
+        start = ouroi_large_alloc(bytes, lead, false);
+    }
+    ouroi_lock_release(&lock);
+    if (start == NULL)
+        return NULL;
+    char *p = start + lead, *slot, *end;
+    slot_of(start, ouroi_run_find(start), &slot, &end);
+    *header_of(p) = (struct header){ size ^ secret, live_mark(p) };
+    if (small != 0)
+        memset(p, POISON, size);
+    memset(p + size, TAIL, (size_t)(end - p) - size);
+    return p;
+}
+
+/* The size of a living block; stops the process if p is none. */
+static size_t check_living(const void *p, const struct ouroi_run *run, const char *what)
+{
+    char *start, *end;
+    char line[64];
+    slot_of(p, run, &start, &end);
+    const struct header *header = header_of(p);
+    bool inside = (uintptr_t)p % OUROI_ALIGN == 0 && (const char *)header >= start;
+    if (inside && header->mark == dead_mark(p)) {
+        ouroi_format(line, sizeof line, "%s of a freed block", what);
+        report(line, p, run);
+    }
+    if (!inside || header->mark != live_mark(p)) {
+        ouroi_format(line, sizeof line, "%s inside a block, or of one written to before its start", what);
+        report(line, p, run);
+    }
+    size_t size = header->size ^ secret;
+    if (size > (size_t)(end - (const char *)p))
+        report("write before the start of a block", p, run);
+    if (!is_filled((const char *)p + size, end, TAIL))
+        report("write past the end of a block", p, run);
+    return size;
+}
+
+void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
+{
+    ouroi_lock_acquire(&lock);
+    size_t have = check_living(p, run, "free");
+    if (sized && have != size)
+        report("free with a size that it was not allocated with", p, run);
+    char *start, *end;
+    slot_of(p, run, &start, &end);
+    header_of(p)->mark = dead_mark(p);
+    if (run->kind == OUROI_RUN_HUGE) {
+        ouroi_large_free(run);
+    } else {
+        memset(p, POISON, (size_t)(end - (char *)p));
+        size_t bytes = (size_t)(end - start);
+        while (quarantine_count > 0 && (quarantine_count == QUARANTINE || quarantine_bytes + bytes > QUARANTINE_BYTES))
+            leave_quarantine();
+        quarantine[(quarantine_first + quarantine_count++) % QUARANTINE] = (struct freed){ p, run, bytes };
+        quarantine_bytes += bytes;
+    }
+    ouroi_lock_release(&lock);
+}
+
+void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size)
+{
+    size_t old = check_living(p, run, "realloc");
+    void *fresh = ouroi_secure_alloc(OUROI_ALIGN, size);
+    if (fresh == NULL)
+        return NULL;
+    memcpy(fresh, p, size < old ? size : old);
+    ouroi_secure_free(p, run, 0, false);
+    return fresh;
+}
+
+size_t ouroi_secure_usable(const void *p, struct ouroi_run *run)
+{
+    return check_living(p, run, "usable_size");
+}
+
+void ouroi_secure_fork_prepare(void)
+{
+    ouroi_lock_acquire(&lock);
+}
+
+void ouroi_secure_fork_done(bool child)
+{
+    if (child)
+        ouroi_lock_reset(&lock);
+    else
+        ouroi_lock_release(&lock);
+}

@@ -1,0 +1,303 @@
+/* pool/pool.c: see pool.h. A pool's life: new, then owned; full, and unowned; listed when enough is free again; claimed by
+ * who needs blocks, or by its last owner at a free; released when nothing is in use.
+ *
+ * Who may take which step
+ *   owned -> unowned            its owner (ouroi_pool_disown)
+ *   unowned -> owned            its last owner, any thread through the shelf, and the thread whose free is the last one
+ *   unowned -> listed           the thread whose push makes `threshold` blocks free, or the owner as it disowns
+ *   owned -> released           its owner
+ */
+#include "pool/pool.h"
+
+#include "pool/shelf.h"
+
+#include <string.h>
+
+struct ouroi_pool_totals ouroi_pool_totals[OUROI_CLASSES];
+
+enum {
+    CARVE_BYTES = 4096,     /* carved at a time, at least a block */
+    LISTED_FRACTION = 8,    /* a pool with an eighth free is listed */
+};
+
+/* Slices of a pool: at least 16 blocks, at least one slice. */
+static unsigned pool_slices(size_t block_bytes)
+{
+    return block_bytes <= 4096 ? 1 : block_bytes <= 8192 ? 2 : block_bytes <= 16384 ? 4 : 8;
+}
+
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
+{
+    size_t block_bytes = ouroi_class_bytes(size_class);
+    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes), 1, OUROI_RUN_POOL);
+    if (run == NULL)
+        return NULL;
+    struct ouroi_pool *pool = ouroi_pool_of(run);
+    run->size_class = (uint8_t)size_class;
+    pool->block_bytes = (uint32_t)block_bytes;
+    pool->capacity = (uint32_t)(run->bytes / block_bytes);
+    pool->threshold = pool->capacity / LISTED_FRACTION;
+    pool->threshold += pool->threshold == 0;
+    if (OURO_DEBUG) {
+        pool->live = ouroi_meta_alloc((pool->capacity + 63) / 64 * sizeof(uint64_t));
+        if (pool->live == NULL) {
+            ouroi_run_free(run);
+            return NULL;
+        }
+    }
+    /* relaxed: nobody else knows the pool yet */
+    ouroi_atomic_store_relaxed(&pool->remote, OUROI_REMOTE_OWNED);
+    return pool;
+}
+
+void ouroi_pool_release(struct ouroi_pool *pool)
+{
+    OURO_ASSERT(ouroi_pool_used(pool) == 0);
+    struct ouroi_pool_totals *totals = &ouroi_pool_totals[pool->run.size_class];
+    ouroi_pool_arm(pool, 0);
+    /* relaxed: counters */
+    ouroi_atomic_fetch_add_relaxed(&totals->allocs, pool->allocs);
+    ouroi_atomic_fetch_add_relaxed(&totals->frees, pool->settled_frees);
+    ouroi_atomic_fetch_add_relaxed(&totals->remote_frees, pool->remote_frees);
+    ouroi_arena_note_used(-(ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
+    ouroi_run_free(&pool->run);
+}
+
+/* Links blocks [carved, carved + count) in address order. */
+static void carve(struct ouroi_pool *pool)
+{
+    uint32_t count = CARVE_BYTES / pool->block_bytes;
+    uint32_t left = pool->capacity - pool->carved;
+    count = count == 0 ? 1 : count;
+    count = count > left ? left : count;
+    char *at = (char *)pool->run.start + (size_t)pool->carved * pool->block_bytes;
+    pool->free = (struct ouroi_block *)(void *)at;
+    for (uint32_t i = 0; i < count; i++, at += pool->block_bytes) {
+        struct ouroi_block *block = (struct ouroi_block *)(void *)at;
+        block->next = i + 1 < count ? (struct ouroi_block *)(void *)(at + pool->block_bytes) : NULL;
+        block->key = pool;
+    }
+    pool->carved += count;
+    ouroi_arena_note_used((ptrdiff_t)((size_t)count * pool->block_bytes));
+}
+
+/* Takes in a list of `count` blocks that others freed. */
+static void accept(struct ouroi_pool *pool, struct ouroi_block *list, uint32_t count)
+{
+    if (list == NULL)
+        return;
+    pool->settled_frees += count;
+    pool->remote_frees += count;
+    if (pool->free == NULL) {
+        pool->free = list;
+    } else if (pool->later == NULL) {
+        pool->later = list;
+    } else {
+        struct ouroi_block *last = list;
+        while (last->next != NULL)
+            last = last->next;
+        last->next = pool->later;
+        pool->later = list;
+    }
+}
+
+bool ouroi_pool_collect(struct ouroi_pool *pool)
+{
+    uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: a look, the swap decides */
+    if (ouroi_remote_list(word) == NULL)
+        return false;
+    /* [REMOTE-FREE take] acquire, pairs with [REMOTE-FREE push]: the links */
+    word = ouroi_atomic_exchange_acquire(&pool->remote, OUROI_REMOTE_OWNED);
+    OURO_ASSERT((word & OUROI_REMOTE_OWNED) != 0);
+    bool current = pool->armed == OUROI_ARMED_CURRENT;
+    accept(pool, ouroi_remote_list(word), ouroi_remote_count(word));
+    if (!current)
+        ouroi_pool_arm(pool, ouroi_pool_used(pool));
+    return true;
+}
+
+bool ouroi_pool_replenish(struct ouroi_pool *pool)
+{
+    if (pool->free != NULL)
+        return true;
+    if (pool->later != NULL) {
+        pool->free = pool->later;
+        pool->later = NULL;
+        return true;
+    }
+    if (ouroi_pool_collect(pool))
+        return true;
+    if (pool->carved == pool->capacity)
+        return false;
+    carve(pool);
+    return true;
+}
+
+enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, bool if_full)
+{
+    if (ouroi_pool_collect(pool) && if_full)
+        return OUROI_DISOWN_REFILLED;
+    ouroi_pool_arm(pool, 0);
+    uint32_t used = ouroi_pool_used(pool);
+    if (used == 0)
+        return OUROI_DISOWN_EMPTY;
+    ouroi_run_set_owner(&pool->run, NULL);
+    bool list = pool->capacity - used >= pool->threshold;
+    struct ouroi_shelf *shelf = list ? ouroi_shelf_lock(pool) : NULL;
+    uint64_t word = OUROI_REMOTE_OWNED;
+    /* [POOL-OWNER give] release, pairs with [POOL-OWNER take]: all that this owner wrote */
+    bool done = ouroi_atomic_cas_release(&pool->remote, &word,
+                                         ouroi_remote_word(NULL, used, list ? OUROI_REMOTE_LISTED : 0));
+    if (list)
+        ouroi_shelf_unlock(shelf, done ? pool : NULL);
+    if (done)
+        return OUROI_DISOWNED; /* the pool may be anybody's by now, or no pool any more */
+    ouroi_run_set_owner(&pool->run, pool->home); /* blocks came back just now: the caller stays owner */
+    ouroi_pool_collect(pool);
+    ouroi_pool_arm(pool, 0);
+    ouroi_pool_arm(pool, ouroi_pool_used(pool));
+    return ouroi_pool_used(pool) == 0 ? OUROI_DISOWN_EMPTY : OUROI_DISOWN_REFILLED;
+}
+
+/* What a new owner does with the word that it swapped OWNED into. */
+static void become_owner(struct ouroi_pool *pool, uint64_t word)
+{
+    accept(pool, ouroi_remote_list(word), ouroi_pool_used(pool) - ouroi_remote_count(word));
+    ouroi_pool_arm(pool, ouroi_pool_used(pool));
+}
+
+/* Swaps OWNED into the word; false if it has an owner. *word: what it was. */
+static bool swap_owner(struct ouroi_pool *pool, uint64_t *word)
+{
+    *word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: a first guess for the swap */
+    do {
+        if ((*word & OUROI_REMOTE_OWNED) != 0)
+            return false;
+        /* [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]; [REMOTE-FREE take] acquire */
+    } while (!ouroi_atomic_cas_acquire(&pool->remote, word, OUROI_REMOTE_OWNED));
+    return true;
+}
+
+bool ouroi_pool_claim(struct ouroi_pool *pool)
+{
+    uint64_t word;
+    if (!swap_owner(pool, &word))
+        return false;
+    if ((word & OUROI_REMOTE_LISTED) != 0)
+        ouroi_shelf_forget(pool);
+    become_owner(pool, word);
+    return true;
+}
+
+struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class)
+{
+    uint64_t word;
+    struct ouroi_pool *pool = ouroi_shelf_pop(node, size_class, swap_owner, &word);
+    if (pool != NULL)
+        become_owner(pool, word);
+    return pool;
+}
+
+/* The last block of an unowned pool came back with the caller's push, which made the caller its owner. */
+static void bury(struct ouroi_pool *pool, uint64_t word)
+{
+    if ((word & OUROI_REMOTE_LISTED) != 0)
+        ouroi_shelf_forget(pool);
+    uint32_t used = ouroi_pool_used(pool);
+    pool->settled_frees += used;
+    pool->remote_frees += used;
+    ouroi_pool_release(pool);
+}
+
+void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct ouroi_block *tail, uint32_t count)
+{
+    uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: a first guess for the swap */
+    struct ouroi_shelf *shelf = NULL;
+    for (;;) {
+        bool owned = (word & OUROI_REMOTE_OWNED) != 0;
+        uint32_t sum = owned ? ouroi_remote_count(word) + count : ouroi_remote_count(word) - count;
+        bool last = !owned && sum == 0;
+        bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && pool->capacity - sum >= pool->threshold;
+        if (list && shelf == NULL)
+            shelf = ouroi_shelf_lock(pool); /* the pool cannot vanish before this push */
+        tail->next = ouroi_remote_list(word);
+        uint64_t flags = (word & (OUROI_REMOTE_OWNED | OUROI_REMOTE_LISTED)) | (list ? OUROI_REMOTE_LISTED : 0);
+        uint64_t next = last ? OUROI_REMOTE_OWNED : ouroi_remote_word(head, sum, flags);
+        /* [REMOTE-FREE push] release, pairs with [REMOTE-FREE take]: publishes the links and the last writes to the
+         * blocks. [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]: where this free is the last. */
+        if (ouroi_atomic_cas_acq_rel(&pool->remote, &word, next)) {
+            if (shelf != NULL)
+                ouroi_shelf_unlock(shelf, list ? pool : NULL);
+            if (last)
+                bury(pool, word);
+            return;
+        }
+    }
+}
+
+bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)
+{
+    size_t offset = (uintptr_t)p - pool->run.start;
+    return offset % pool->block_bytes == 0 && offset / pool->block_bytes < pool->capacity;
+}
+
+static bool list_has(const struct ouroi_pool *pool, const struct ouroi_block *list, const struct ouroi_block *block)
+{
+    for (uint32_t i = 0; list != NULL && i <= pool->capacity; i++, list = list->next) {
+        if (list == block)
+            return true;
+        if ((uintptr_t)list - pool->run.start >= pool->run.bytes)
+            return false; /* overwritten by somebody */
+    }
+    return false;
+}
+
+bool ouroi_pool_has_free(const struct ouroi_pool *pool, const struct ouroi_block *block)
+{
+    /* [REMOTE-FREE take] acquire: the links */
+    uint64_t word = ouroi_atomic_load_acquire(&pool->remote);
+    return list_has(pool, pool->free, block) || list_has(pool, pool->later, block) ||
+           list_has(pool, ouroi_remote_list(word), block);
+}
+
+bool ouroi_pool_mark(struct ouroi_pool *pool, const void *block, bool live)
+{
+    uint32_t index = (uint32_t)(((uintptr_t)block - pool->run.start) / pool->block_bytes);
+    uint64_t bit = (uint64_t)1 << index % 64;
+    uint64_t *word = &pool->live[index / 64];
+    /* relaxed: a bit changes hands with its block */
+    uint64_t old = ouroi_atomic_load_relaxed(word);
+    while (!ouroi_atomic_cas_relaxed(word, &old, live ? old | bit : old & ~bit)) {
+        /* relaxed: see above */
+    }
+    return ((old & bit) != 0) != live;
+}
+
+/* Counts a list whose blocks must all be free ones of this pool; -1 if it is not such. */
+static long count_list(const struct ouroi_pool *pool, const struct ouroi_block *list)
+{
+    long count = 0;
+    for (; list != NULL; list = list->next) {
+        if (!ouroi_pool_is_block(pool, list) || list->key != pool || ++count > (long)pool->capacity)
+            return -1;
+    }
+    return count;
+}
+
+unsigned ouroi_pool_check(struct ouroi_pool *pool)
+{
+    uint64_t word = ouroi_atomic_load_acquire(&pool->remote); /* [REMOTE-FREE take] acquire: the links */
+    long local = count_list(pool, pool->free), later = count_list(pool, pool->later);
+    long remote = count_list(pool, ouroi_remote_list(word));
+    uint32_t used = ouroi_pool_used(pool), count = ouroi_remote_count(word);
+    if ((word & OUROI_REMOTE_OWNED) == 0)
+        count = used - count;
+    if (local >= 0 && later >= 0 && remote >= 0 && (uint32_t)remote == count &&
+        used + (uint32_t)local + (uint32_t)later == pool->carved && (uint32_t)remote <= used &&
+        pool->carved <= pool->capacity)
+        return 0;
+    ouroi_warn("check: pool %p of %u-byte blocks: %u used, %ld free, %ld later, %ld remote (%u), %u carved of %u",
+               (void *)pool->run.start, pool->block_bytes, used, local, later, remote, count,
+               pool->carved, pool->capacity);
+    return 1;
+}

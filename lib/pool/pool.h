@@ -1,0 +1,169 @@
+/* pool/pool.h: a run of slices holding blocks of one size class.
+ *
+ * Owns        struct ouroi_pool; size classes; the shelves, where pools without an owner wait for one.
+ * Invariants  used = allocs - frees, frees = settled_frees + (armed - countdown), used <= carved <= capacity;
+ *             used + blocks in `free`, `later` == carved (a block that another thread freed counts as used until the
+ *             owner collects it);
+ *             countdown <= used, but for an owner's current pool, whose countdown is ARMED_CURRENT;
+ *             a free block's second word is the address of its pool's descriptor, a fresh or living block's is not,
+ *             unless the program put it there.
+ * Sync        Owned (bit OWNED of the remote word): one thread, the owner's, uses all but `remote`, plainly.
+ *             Unowned: nobody writes but to `remote`; who sets OWNED by compare-and-swap is the owner from then on.
+ *             [REMOTE-FREE], [POOL-OWNER]: the remote word. The lock of a shelf guards its list.
+ * Source      sharded free lists: Leijen, Zorn, de Moura 2019 (mimalloc); batches of remote frees: Li, Parkinson et al.
+ *             2024 (snmalloc's BatchIt); surrender by emptiness: Berger et al. 2000 (Hoard).
+ */
+#ifndef OUROI_POOL_H
+#define OUROI_POOL_H
+
+#include "arena/arena.h"
+
+/* Classes 1..72: every 16 bytes up to 128, then eight to a doubling up to 32 KiB. */
+#define OUROI_CLASSES 73
+#define OUROI_SMALL_MAX ((size_t)32 << 10)
+
+OUROI_INLINE unsigned ouroi_class_of(size_t size) /* 0..OUROI_SMALL_MAX */
+{
+    size_t w = (size - (size != 0)) >> 4;
+    if (w < 8)
+        return (unsigned)w + 1;
+    unsigned b = ouroi_log2(w);
+    return (b - 3) * 8 + (unsigned)(w >> (b - 3)) + 1;
+}
+
+OUROI_INLINE size_t ouroi_class_bytes(unsigned size_class) /* 1..72 */
+{
+    unsigned i = size_class - 1;
+    return i < 8 ? (size_t)size_class * 16 : (size_t)(i % 8 + 9) << (i / 8 + 3);
+}
+
+/* What a free block holds. */
+struct ouroi_block {
+    struct ouroi_block *next;
+    struct ouroi_pool *key;
+};
+
+#define OUROI_ARMED_CURRENT ((uint32_t)1 << 30)
+
+/* The remote word: the list of blocks that others freed; whether the pool has an owner; and a count: with an owner, of the
+ * blocks in that list, without, of the blocks in use that are not in it. (So that the thread whose free is the last one
+ * learns it from the word that it swaps, and no field beside it can be out of date.) */
+#define OUROI_REMOTE_OWNED 1u  /* someone owns it */
+#define OUROI_REMOTE_LISTED 2u /* it is on a shelf */
+#define OUROI_REMOTE_COUNT_SHIFT 48
+
+struct ouroi_pool {
+    struct ouroi_run run;
+    /* the owner's, written by every malloc and free */
+    struct ouroi_block *free;
+    uint64_t allocs;
+    uint32_t countdown; /* frees until somebody has to look: the pool may be empty */
+    uint32_t armed;     /* what the countdown began with */
+    uint32_t carved, capacity;
+    /* everybody's */
+    uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
+    /* the owner's, seldom written */
+    struct ouroi_pool *next __attribute__((aligned(OUROI_CACHE_LINE)));
+    struct ouroi_pool *previous; /* in the owner's list, or on a shelf */
+    void *home;                  /* the last owner; compared, not followed, by others */
+    struct ouroi_block *later;   /* more free blocks */
+    uint64_t settled_frees;
+    uint64_t remote_frees;
+    uint64_t *live;              /* debug builds: a bit a block that is handed out */
+    uint32_t block_bytes;
+    uint32_t threshold;          /* free blocks that make it worth listing */
+    uint32_t noted_idle;         /* free blocks when the owner last counted */
+    bool linked;                 /* on a shelf; guarded by the shelf */
+    bool spare;                  /* empty, and kept by its owner */
+    /* blocks, free, that lie in no list as their pages were given back */
+    uint64_t asleep[3];
+};
+_Static_assert(sizeof(struct ouroi_pool) <= OUROI_DESCRIPTOR_BYTES, "descriptor");
+
+OUROI_INLINE struct ouroi_pool *ouroi_pool_of(struct ouroi_run *run)
+{
+    return (struct ouroi_pool *)run;
+}
+
+OUROI_INLINE struct ouroi_block *ouroi_remote_list(uint64_t word)
+{
+    return (struct ouroi_block *)(uintptr_t)(word & 0xfffffffffff0u);
+}
+OUROI_INLINE uint32_t ouroi_remote_count(uint64_t word)
+{
+    return (uint32_t)(word >> OUROI_REMOTE_COUNT_SHIFT);
+}
+OUROI_INLINE uint64_t ouroi_remote_word(const struct ouroi_block *list, uint32_t count, uint64_t flags)
+{
+    return (uint64_t)(uintptr_t)list | flags | (uint64_t)count << OUROI_REMOTE_COUNT_SHIFT;
+}
+
+/* Blocks in use, for the owner. */
+OUROI_INLINE uint32_t ouroi_pool_used(const struct ouroi_pool *pool)
+{
+    return (uint32_t)(pool->allocs - pool->settled_frees - (pool->armed - pool->countdown));
+}
+
+/* Counts the frees so far, and begins a countdown of `armed`. */
+OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
+{
+    pool->settled_frees += pool->armed - pool->countdown;
+    pool->armed = armed;
+    OUROI_OWNED_SET(&pool->countdown, armed);
+}
+
+/* A new pool, owned by nobody that the slices name; OWNED is set. NULL: no memory. */
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class);
+/* Gives an owned, empty pool's memory to the arena. */
+void ouroi_pool_release(struct ouroi_pool *pool);
+
+/* Fills an owned pool's `free` from what others freed, or by carving more blocks. False: the pool is full. */
+bool ouroi_pool_replenish(struct ouroi_pool *pool);
+/* Takes in what others freed. True: there was something. */
+bool ouroi_pool_collect(struct ouroi_pool *pool);
+
+/* Ends ownership. EMPTY: nothing is in use, the caller is owner still, and should release it. */
+enum ouroi_disowned { OUROI_DISOWNED, OUROI_DISOWN_EMPTY, OUROI_DISOWN_REFILLED };
+/* if_full: gives up where others freed something meanwhile, and takes that in (REFILLED). */
+enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, bool if_full);
+
+/* Makes the caller, who holds a living block of it, the owner of an unowned pool; collects. False: it has an owner. */
+bool ouroi_pool_claim(struct ouroi_pool *pool);
+
+/* Hands over `count` blocks, linked from head to tail, by a thread that does not own the pool. */
+void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct ouroi_block *tail, uint32_t count);
+
+/* The unowned pool of a class with room that was listed last, claimed. NULL: none. */
+struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class);
+
+/* Puts a block into an owned pool's list. */
+OUROI_INLINE void ouroi_pool_put(struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    block->next = pool->free;
+    block->key = pool;
+    pool->free = block;
+}
+
+/* Whether p is where a block of the pool begins. */
+bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p);
+/* Whether the block is in one of the pool's lists. Only the owner, or anybody on the way to an abort, may ask.
+ * O(blocks). */
+bool ouroi_pool_has_free(const struct ouroi_pool *pool, const struct ouroi_block *block);
+
+/* Debug builds: which blocks are handed out. True if that was right. */
+bool ouroi_pool_mark(struct ouroi_pool *pool, const void *block, bool live);
+
+void ouroi_pool_init(void);
+void ouroi_pool_fork_prepare(void);
+void ouroi_pool_fork_done(bool child);
+
+/* Totals of pools that are no more, per class. */
+struct ouroi_pool_totals {
+    uint64_t allocs, frees, remote_frees;
+};
+extern struct ouroi_pool_totals ouroi_pool_totals[OUROI_CLASSES];
+
+/* Checks a pool that nobody uses meanwhile; violations, each one line. */
+unsigned ouroi_pool_check(struct ouroi_pool *pool);
+
+#endif

@@ -1,0 +1,108 @@
+/* pool/shelf.c: unowned pools with room, a list per node and size class.
+ *
+ * Owns        the lists; pool->linked.
+ * Invariants  a pool is on a shelf if and only if LISTED is in its remote word, but for the moment in which a new owner,
+ *             who saw LISTED, waits for the lock to forget it: so a pool cannot be released while it is on a shelf.
+ * Sync        the shelf's lock guards list and `linked`; LISTED is set under it, by a swap.
+ *
+ * The pool listed last is taken first: it is the fullest, and warm; the others go on emptying.
+ */
+#include "pool/shelf.h"
+
+struct ouroi_shelf {
+    struct ouroi_lock lock;
+    struct ouroi_pool *first;
+} __attribute__((aligned(OUROI_CACHE_LINE)));
+
+static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_CLASSES];
+
+static void set_first(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
+{
+    ouroi_atomic_store_relaxed(&shelf->first, pool); /* relaxed: looked at without the lock, used under it */
+}
+
+static void unlink_pool(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
+{
+    if (pool->next != NULL)
+        pool->next->previous = pool->previous;
+    if (pool->previous != NULL)
+        pool->previous->next = pool->next;
+    else
+        set_first(shelf, pool->next);
+    pool->next = pool->previous = NULL;
+    pool->linked = false;
+}
+
+struct ouroi_shelf *ouroi_shelf_lock(const struct ouroi_pool *pool)
+{
+    struct ouroi_shelf *shelf = &shelves[pool->run.node][pool->run.size_class];
+    ouroi_lock_acquire(&shelf->lock);
+    return shelf;
+}
+
+void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
+{
+    if (pool != NULL) {
+        OURO_ASSERT(!pool->linked);
+        pool->next = shelf->first;
+        pool->previous = NULL;
+        if (shelf->first != NULL)
+            shelf->first->previous = pool;
+        set_first(shelf, pool);
+        pool->linked = true;
+    }
+    ouroi_lock_release(&shelf->lock);
+}
+
+void ouroi_shelf_forget(struct ouroi_pool *pool)
+{
+    struct ouroi_shelf *shelf = ouroi_shelf_lock(pool);
+    if (pool->linked)
+        unlink_pool(shelf, pool);
+    ouroi_lock_release(&shelf->lock);
+}
+
+struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
+                                   bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word)
+{
+    struct ouroi_shelf *shelf = &shelves[node][size_class];
+    /* relaxed: a look without the lock; a pool that comes now is found the next time */
+    if (ouroi_atomic_load_relaxed(&shelf->first) == NULL)
+        return NULL;
+    ouroi_lock_acquire(&shelf->lock);
+    struct ouroi_pool *pool = shelf->first;
+    for (; pool != NULL; pool = shelf->first) {
+        /* A pool that has an owner by now is waited for, by that owner, at this lock: it is no pool for us, but it
+         * is one still. */
+        unlink_pool(shelf, pool);
+        if (own(pool, word))
+            break;
+    }
+    ouroi_lock_release(&shelf->lock);
+    return pool;
+}
+
+void ouroi_pool_init(void)
+{
+    for (unsigned node = 0; node < ouroi_machine.nodes; node++)
+        for (unsigned c = 0; c < OUROI_CLASSES; c++)
+            shelves[node][c].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_SHELF);
+}
+
+void ouroi_pool_fork_prepare(void)
+{
+    for (unsigned node = 0; node < ouroi_machine.nodes; node++)
+        for (unsigned c = 0; c < OUROI_CLASSES; c++)
+            ouroi_lock_acquire_again(&shelves[node][c].lock);
+}
+
+void ouroi_pool_fork_done(bool child)
+{
+    for (unsigned node = 0; node < ouroi_machine.nodes; node++)
+        for (unsigned c = 0; c < OUROI_CLASSES; c++) {
+            if (child)
+                ouroi_lock_reset(&shelves[node][c].lock);
+            else
+                ouroi_lock_release(&shelves[node][c].lock);
+        }
+}

@@ -1,0 +1,19 @@
+/* pool/shelf.h: where pools without an owner wait. */
+#ifndef OUROI_SHELF_H
+#define OUROI_SHELF_H
+
+#include "pool/pool.h"
+
+/* The shelf for pools like this one, locked. */
+struct ouroi_shelf *ouroi_shelf_lock(const struct ouroi_pool *pool);
+/* Links `pool`, unless that is NULL, and unlocks. */
+void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool);
+
+/* Takes a pool that the caller has become the owner of off its shelf, if it is still there. */
+void ouroi_shelf_forget(struct ouroi_pool *pool);
+
+/* Takes the first pool that `own` succeeds with; *word is passed to it. NULL: none. */
+struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
+                                   bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word);
+
+#endif
