@@ -25,9 +25,10 @@ static void *larson_life(void *arg)
     struct larson_lane *lane = arg;
     struct ouroi_rand rand = ouroi_rand_seed(lane->seed);
     for (uint64_t i = 0; i < lane->ops; i++) {
-        void **slot = &lane->slots[ouroi_rand_below(&rand, LARSON_SLOTS)];
+        uint64_t draw = ouroi_rand_next(&rand);
+        void **slot = &lane->slots[ouroi_rand_low(draw, LARSON_SLOTS)];
         ouroi_stamp_free(*slot);
-        *slot = ouroi_stamp_malloc(ouroi_sizes_draw(lane->sizes, &rand));
+        *slot = ouroi_stamp_malloc(ouroi_sizes_at(lane->sizes, draw));
     }
     return NULL;
 }

@@ -35,7 +35,7 @@ static void usage(FILE *out)
         "  --seconds S   repeat the work until S seconds have passed, and give the rate\n"
         "  --seed X      another stream of random numbers (default 1)\n"
         "  --idle S      then sleep S seconds without a call, and say how much memory is still held\n"
-        "  --list        names, groups, default threads and ops, what each stands for\n",
+        "  --list        names, groups, default threads and ops, what each stands for (tabs between)\n",
         out);
 }
 

@@ -40,6 +40,12 @@ static inline uint32_t ouroi_rand_below(struct ouroi_rand *rand, uint32_t bound)
     return (uint32_t)(((ouroi_rand_next(rand) >> 32) * bound) >> 32);
 }
 
+/* 0 .. bound - 1 out of the low 32 bits of one draw, whose high bits are then free for another choice. */
+static inline uint32_t ouroi_rand_low(uint64_t draw, uint32_t bound)
+{
+    return (uint32_t)(((draw & UINT32_MAX) * bound) >> 32);
+}
+
 /* low .. high */
 static inline uint32_t ouroi_rand_between(struct ouroi_rand *rand, uint32_t low, uint32_t high)
 {

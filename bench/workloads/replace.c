@@ -16,10 +16,11 @@ static void replace_work(const struct ouroi_sizes *sizes, uint64_t seed, uint64_
     struct ouroi_rand rand = ouroi_rand_seed(seed);
     void **slots = ouroi_must(calloc(REPLACE_SLOTS, sizeof *slots));
     for (uint64_t i = 0; i < ops; i++) {
-        void **slot = &slots[ouroi_rand_below(&rand, REPLACE_SLOTS)];
+        uint64_t draw = ouroi_rand_next(&rand);
+        void **slot = &slots[ouroi_rand_low(draw, REPLACE_SLOTS)];
         if (*slot != NULL)
             ouroi_stamp_free(*slot);
-        *slot = ouroi_stamp_malloc(ouroi_sizes_draw(sizes, &rand));
+        *slot = ouroi_stamp_malloc(ouroi_sizes_at(sizes, draw));
     }
     for (size_t i = 0; i < REPLACE_SLOTS; i++)
         if (slots[i] != NULL)

@@ -26,9 +26,15 @@ void ouroi_sizes_lognormal(struct ouroi_sizes *sizes, uint64_t seed, double medi
 /* Every power of two as likely as the next, uniform inside. */
 void ouroi_sizes_loguniform(struct ouroi_sizes *sizes, uint64_t seed, uint32_t min_bytes, uint32_t max_bytes);
 
+/* By the top 12 bits of a draw. */
+static inline uint32_t ouroi_sizes_at(const struct ouroi_sizes *sizes, uint64_t draw)
+{
+    return sizes->bytes[draw >> 52];
+}
+
 static inline uint32_t ouroi_sizes_draw(const struct ouroi_sizes *sizes, struct ouroi_rand *rand)
 {
-    return sizes->bytes[ouroi_rand_next(rand) >> 52];
+    return ouroi_sizes_at(sizes, ouroi_rand_next(rand));
 }
 
 #endif

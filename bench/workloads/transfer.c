@@ -18,10 +18,11 @@ struct transfer {
     _Atomic(void *) shared[TRANSFER_SHARED];
 };
 
-static void *transfer_block_new(struct transfer *transfer, struct ouroi_rand *rand)
+/* One block in eight comes zeroed. */
+static void *transfer_block_new(struct transfer *transfer, uint64_t draw)
 {
-    uint32_t size = ouroi_sizes_draw(&transfer->sizes, rand);
-    if (ouroi_rand_below(rand, 8) != 0)
+    uint32_t size = ouroi_sizes_at(&transfer->sizes, draw);
+    if ((draw >> 40) % 8 != 0)
         return ouroi_stamp_malloc(size);
     void *block = ouroi_must(calloc(1, size));
     ouroi_stamp_set(block, size);
@@ -34,15 +35,16 @@ static void transfer_member(struct ouroi_member *member)
     struct ouroi_rand rand = ouroi_rand_seed(member->seed);
     void **slots = ouroi_must(calloc(TRANSFER_SLOTS, sizeof *slots));
     for (uint64_t i = 0; i < member->ops; i++) {
-        void **slot = &slots[ouroi_rand_below(&rand, TRANSFER_SLOTS)];
-        if (ouroi_rand_below(&rand, 4) == 0) {
-            _Atomic(void *) *place = &transfer->shared[ouroi_rand_below(&rand, TRANSFER_SHARED)];
+        uint64_t draw = ouroi_rand_next(&rand);
+        void **slot = &slots[ouroi_rand_low(draw, TRANSFER_SLOTS)];
+        if ((draw >> 43) % 4 == 0) {
+            _Atomic(void *) *place = &transfer->shared[(draw >> 45) % TRANSFER_SHARED];
             /* [TRANSFER swap] acquire and release, pairs with itself: the stamps travel with the block */
             *slot = atomic_exchange_explicit(place, *slot, memory_order_acq_rel);
         } else {
             if (*slot != NULL)
                 ouroi_stamp_free(*slot);
-            *slot = transfer_block_new(transfer, &rand);
+            *slot = transfer_block_new(transfer, draw);
         }
     }
     for (size_t i = 0; i < TRANSFER_SLOTS; i++)

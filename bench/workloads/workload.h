@@ -9,6 +9,7 @@
 #ifndef OURO_BENCH_WORKLOAD_H
 #define OURO_BENCH_WORKLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,8 @@ struct ouroi_workload {
     unsigned threads; /* the default; a one-thread load ignores --threads */
     unsigned min_threads;
     uint64_t ops; /* the default, for about 0.4 to 1 s under jemalloc on one slow core */
+    bool
+        malloc_bound; /* at least half of its instructions are the allocator's, its copying and clearing included, under jemalloc */
     void (*run)(const struct ouroi_job *job);
 };
 
