@@ -66,8 +66,8 @@ extern struct ouroi_window ouroi_window;
 OUROI_INLINE struct ouroi_slice *ouroi_window_slice(uintptr_t p)
 {
     size_t index = (p - ouroi_window.base) >> OUROI_SLICE_SHIFT;
-    /* relaxed: grows only; who has a block from a slice was given it after the growth */
-    return OUROI_LIKELY(index < ouroi_atomic_load_relaxed(&ouroi_window.slices)) ? &ouroi_window.map[index] : NULL;
+    /* It only grows; who has a block from a slice was given it after the growth. */
+    return OUROI_LIKELY(index < OUROI_OWNED_GET_PLAIN(&ouroi_window.slices)) ? &ouroi_window.map[index] : NULL;
 }
 
 /* The same, for the few chunks that lie outside the window too. Any value of p. */

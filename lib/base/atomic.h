@@ -4,7 +4,7 @@
  * No fence is offered (ThreadSanitizer cannot see one) and no default order.
  *
  * OUROI_OWNED_* are for words that one thread at a time writes, its owner, and that a reader of statistics may look at
- * meanwhile: plain in the shipped builds, where a compiler makes one instruction of them, relaxed atomics under the
+ * meanwhile (SEEN: counted for such a reader in those builds only): plain in the shipped builds, where a compiler makes one instruction of them, relaxed atomics under the
  * sanitizers and the scheduler, so that these see no more than what is true: any value will do for the reader.
  */
 #ifndef OUROI_ATOMIC_H
@@ -59,9 +59,18 @@ void ouroi_sched_point(void);
 #define OUROI_OWNED_ADD(p, n) \
     __atomic_store_n((p), (__typeof__(*(p)))(__atomic_load_n((p), __ATOMIC_RELAXED) + (n)), __ATOMIC_RELAXED)
 #define OUROI_OWNED_SET(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define OUROI_SEEN_ADD(p, n) OUROI_OWNED_ADD(p, n)
 #else
+#define OUROI_SEEN_ADD(p, n) ((void)0)
 #define OUROI_OWNED_ADD(p, n) ((void)(*(p) += (n)))
 #define OUROI_OWNED_SET(p, v) ((void)(*(p) = (v)))
+#endif
+/* The reader's side. PLAIN: of a word that only grows, or is set once, before what leads the reader to it is published:
+ * plain in the shipped builds, so that it can be an operand. */
+#if OUROI_RACES_SEEN
+#define OUROI_OWNED_GET_PLAIN(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#else
+#define OUROI_OWNED_GET_PLAIN(p) (*(p))
 #endif
 #define OUROI_OWNED_GET(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 

@@ -90,9 +90,9 @@ void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool)
         ouroi_pool_release(pool);
 }
 
-/* A pool's countdown has come to its end. */
-void ouroi_heap_free_counted_down(struct ouroi_heap *heap, struct ouroi_pool *pool)
+void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
 {
+    struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
     if (bin->current == pool) {
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
@@ -167,8 +167,9 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
     }
 }
 
-void *ouroi_heap_alloc_slow(struct ouroi_heap *heap, size_t size)
+void *ouroi_heap_alloc_slow(size_t size)
 {
+    struct ouroi_heap *heap = ouroi_heap_self;
     if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
         if (ouroi_heap_start() != 0)
             return NULL;
@@ -183,6 +184,14 @@ void *ouroi_heap_alloc_slow(struct ouroi_heap *heap, size_t size)
     if (OUROI_UNLIKELY(size > PTRDIFF_MAX))
         return NULL;
     return ouroi_large_alloc(size, OUROI_ALIGN, false);
+}
+
+void *ouroi_heap_alloc_slow_or_errno(size_t size)
+{
+    void *p = ouroi_heap_alloc_slow(size);
+    if (OUROI_UNLIKELY(p == NULL))
+        errno = ENOMEM;
+    return p;
 }
 
 size_t ouroi_class_aligned(size_t alignment, size_t size)

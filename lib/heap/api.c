@@ -21,7 +21,7 @@ OUROI_INLINE void *or_no_memory(void *p)
 
 void *ouro_malloc(size_t size)
 {
-    return or_no_memory(ouroi_heap_alloc(size));
+    return ouroi_heap_alloc_or_errno(size);
 }
 
 void *ouro_calloc(size_t count, size_t size)

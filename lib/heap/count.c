@@ -16,15 +16,18 @@ static void count_run(struct ouroi_run *run, void *arg)
     }
     struct ouroi_pool *pool = ouroi_pool_of(run);
     unsigned c = run->size_class;
-    /* relaxed: see the file head */
-    uint64_t word = ouroi_atomic_load_relaxed(&pool->remote);
-    uint64_t allocs = OUROI_OWNED_GET(&pool->allocs);
-    uint64_t frees = OUROI_OWNED_GET(&pool->settled_frees) + OUROI_OWNED_GET(&pool->armed) -
-                     OUROI_OWNED_GET(&pool->countdown);
+    uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: see the file head */
+    uint32_t armed = OUROI_OWNED_GET(&pool->armed), done = armed - OUROI_OWNED_GET(&pool->countdown);
+    uint64_t frees = OUROI_OWNED_GET(&pool->settled_frees) + done;
+    uint64_t used = OUROI_OWNED_GET(&pool->used) - done;
+    if (armed == OUROI_ARMED_CURRENT && OUROI_RACES_SEEN)
+        used = OUROI_OWNED_GET(&pool->seen_allocs) - frees;
+    else if (armed == OUROI_ARMED_CURRENT)
+        used = OUROI_OWNED_GET(&pool->carved) - ouroi_pool_listed(pool);
     uint64_t remote = ouroi_remote_count(word);
     if ((word & OUROI_REMOTE_OWNED) == 0)
-        remote = allocs - frees - remote;
-    counts->allocs[c] += allocs;
+        remote = used - remote;
+    counts->allocs[c] += frees + used;
     counts->frees[c] += frees + remote;
     counts->remote_frees += OUROI_OWNED_GET(&pool->remote_frees) + remote;
     counts->pools[c]++;
@@ -51,8 +54,9 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
     ouroi_heap_each(count_batches, counts);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_pool_totals *totals = &ouroi_pool_totals[c];
-        counts->allocs[c] += ouroi_atomic_load_relaxed(&totals->allocs); /* relaxed: counters */
-        counts->frees[c] += ouroi_atomic_load_relaxed(&totals->frees);
+        uint64_t gone = ouroi_atomic_load_relaxed(&totals->frees); /* relaxed: counters */
+        counts->allocs[c] += gone;
+        counts->frees[c] += gone;
         counts->remote_frees += ouroi_atomic_load_relaxed(&totals->remote_frees);
         counts->small_bytes += (size_t)(counts->allocs[c] - counts->frees[c]) * ouroi_class_bytes(c);
     }

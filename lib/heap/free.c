@@ -26,30 +26,54 @@ void ouroi_heap_flush_batches(struct ouroi_heap *heap)
             flush_batch(&heap->batches[i]);
 }
 
-static void begin_batch(struct ouroi_batch *batch, struct ouroi_pool *pool)
+/* The batch of a pool is at a place of its own, where it finds another's it sends that off. */
+OUROI_INLINE struct ouroi_batch *batch_of(struct ouroi_heap *heap, const struct ouroi_pool *pool)
 {
-    if (batch->pool != NULL)
-        flush_batch(batch);
-    uint32_t room = BATCH_BYTES / pool->block_bytes;
-    batch->pool = pool;
-    batch->head = NULL;
-    batch->count = 0;
-    batch->room = room > BATCH_BLOCKS ? BATCH_BLOCKS : room == 0 ? 1 : room;
+    return (struct ouroi_batch *)((char *)heap->batches +
+                                  ((uintptr_t)pool / (OUROI_DESCRIPTOR_BYTES / sizeof(struct ouroi_batch)) %
+                                   sizeof heap->batches & ~(sizeof(struct ouroi_batch) - 1)));
 }
+_Static_assert(sizeof(struct ouroi_batch) == 32, "batch_of");
 
 /* Adds a block of a pool that the caller does not own to its batch. */
-OUROI_INLINE void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
-    struct ouroi_batch *batch = &heap->batches[((uintptr_t)pool / OUROI_DESCRIPTOR_BYTES) % OUROI_BATCHES];
-    if (OUROI_UNLIKELY(batch->pool != pool))
-        begin_batch(batch, pool);
-    if (batch->head == NULL)
-        batch->tail = block;
-    block->next = batch->head;
+    struct ouroi_batch *batch = batch_of(heap, pool);
     block->key = pool;
-    batch->head = block;
-    if (OUROI_UNLIKELY(++batch->count >= batch->room))
+    if (batch->pool == pool) {
+        block->next = batch->head;
+        batch->head = block;
+        batch->room--;
+        batch->count++;
+    } else {
+        if (batch->pool != NULL)
+            flush_batch(batch);
+        uint32_t room = BATCH_BYTES / pool->block_bytes;
+        room = room > BATCH_BLOCKS ? BATCH_BLOCKS : room;
+        block->next = NULL;
+        *batch = (struct ouroi_batch){ pool, block, block, 1, room > 0 ? room - 1 : 0 };
+    }
+    if (batch->room == 0)
         flush_batch(batch);
+}
+
+void ouroi_heap_free_remote(void *p, struct ouroi_run *run)
+{
+    struct ouroi_heap *heap = ouroi_heap_self;
+    struct ouroi_batch *batch = batch_of(heap, ouroi_pool_of(run));
+    struct ouroi_block *block = p;
+    /* A batch of this pool under way says that it is one of another thread's. Slots of no batch have no pool. */
+    if (OUROI_UNLIKELY(run == NULL || batch->pool != ouroi_pool_of(run) || block->key == ouroi_pool_of(run) ||
+                       batch->room <= 1)) {
+        ouroi_heap_free_slow(p);
+        return;
+    }
+    OURO_ASSERT(ouroi_pool_is_block(batch->pool, block) && ouroi_pool_mark(batch->pool, block, false));
+    block->next = batch->head;
+    block->key = ouroi_pool_of(run);
+    batch->head = block;
+    batch->count++;
+    batch->room--;
 }
 
 void ouroi_heap_bad_free(const void *p, struct ouroi_run *run, const char *what)
@@ -144,14 +168,15 @@ static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct 
         ouroi_pool_put(pool, block);
         OUROI_OWNED_ADD(&pool->countdown, (uint32_t)-1);
         if (pool->countdown == 0)
-            ouroi_heap_free_counted_down(heap, pool);
+            ouroi_heap_free_counted_down(pool);
         return;
     }
     batch_block(heap, pool, block);
 }
 
-void ouroi_heap_free_slow(struct ouroi_heap *heap, void *p)
+void ouroi_heap_free_slow(void *p)
 {
+    struct ouroi_heap *heap = ouroi_heap_self;
     if (p == NULL)
         return;
     struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)p);

@@ -24,7 +24,7 @@ struct ouroi_bin {
 struct ouroi_batch {
     struct ouroi_pool *pool; /* NULL: empty */
     struct ouroi_block *head, *tail;
-    uint32_t count, room;
+    uint32_t count, room; /* room: blocks until it is sent off */
 };
 
 struct ouroi_heap {
@@ -49,14 +49,18 @@ extern struct ouroi_heap ouroi_heap_empty;
 int ouroi_heap_start(void);
 
 /* Blocks. size: any. NULL: no memory, or more than PTRDIFF_MAX; errno is not touched. */
-void *ouroi_heap_alloc_slow(struct ouroi_heap *heap, size_t size);
+void *ouroi_heap_alloc_slow(size_t size);
+void *ouroi_heap_alloc_slow_or_errno(size_t size); /* and this does, to ENOMEM */
 void *ouroi_heap_alloc_aligned(size_t alignment, size_t size); /* alignment: a power of two */
 void *ouroi_heap_alloc_zero(size_t size);
 void *ouroi_heap_realloc(void *p, size_t size);
-void ouroi_heap_free_slow(struct ouroi_heap *heap, void *p);
+void ouroi_heap_free_slow(void *p);
+/* The same for a block of `run` (or NULL) that the calling thread does not own, but may have freed its like of. */
+void ouroi_heap_free_remote(void *p, struct ouroi_run *run);
 /* free(p) of a block of size `size` as asked for, and alignment (or 0). */
 void ouroi_heap_free_sized(void *p, size_t size, size_t alignment);
-void ouroi_heap_free_counted_down(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* The countdown of a pool of the calling thread has come to its end. */
+void ouroi_heap_free_counted_down(struct ouroi_pool *pool);
 /* The size of class for a block of `size` bytes at a multiple of `alignment`, or 0: it has to be a large one. */
 size_t ouroi_class_aligned(size_t alignment, size_t size);
 size_t ouroi_heap_usable(const void *p);

@@ -80,6 +80,7 @@ static void *alloc_small(struct ouro_heap *region, unsigned size_class)
         add_room(region, pool);
         ouroi_pool_replenish(pool);
     }
+    pool->used++;
     return ouroi_pool_pop(pool);
 }
 
@@ -109,6 +110,7 @@ static void free_small(struct ouro_heap *region, struct ouroi_pool *pool, struct
     OURO_ASSERT(ouroi_pool_mark(pool, block, false));
     ouroi_pool_put(pool, block);
     pool->settled_frees++;
+    pool->used--;
     if (!pool->linked)
         add_room(region, pool);
     if (ouroi_pool_used(pool) == 0 && (pool->next != NULL || pool->previous != NULL)) {
@@ -185,7 +187,8 @@ void ouro_heap_destroy(ouro_heap *region)
         next = ouroi_run_member(run)->next;
         if (run->kind == OUROI_RUN_POOL) {
             struct ouroi_pool *pool = ouroi_pool_of(run);
-            pool->settled_frees = pool->allocs;
+            pool->settled_frees += pool->used;
+            pool->used = 0;
             ouroi_pool_release(pool);
         } else {
             ouroi_large_free(run);

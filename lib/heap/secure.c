@@ -103,7 +103,7 @@ static char *take_slot(struct ouroi_pool *pool)
     while ((pool->live[at / 64] >> at % 64 & 1) != 0)
         at = at + 1 == pool->capacity ? 0 : at + 1;
     pool->live[at / 64] |= (uint64_t)1 << at % 64;
-    pool->allocs++;
+    pool->used++;
     return (char *)pool->run.start + (size_t)at * pool->block_bytes;
 }
 
@@ -136,6 +136,7 @@ static void leave_quarantine(void)
     uint32_t at = (uint32_t)(((uintptr_t)start - freed.run->start) / pool->block_bytes);
     pool->live[at / 64] &= ~((uint64_t)1 << at % 64);
     pool->settled_frees++;
+    pool->used--;
 }
 
 /* A look at all that is in quarantine, at the end of the process. */

@@ -29,7 +29,7 @@ OUROI_INLINE void *or_no_memory(void *p)
 
 OUROI_EXPORT void *malloc(size_t size)
 {
-    return or_no_memory(ouroi_heap_alloc(size));
+    return ouroi_heap_alloc_or_errno(size);
 }
 
 OUROI_EXPORT void free(void *p)

@@ -56,7 +56,6 @@ void ouroi_pool_release(struct ouroi_pool *pool)
     struct ouroi_pool_totals *totals = &ouroi_pool_totals[pool->run.size_class];
     ouroi_pool_arm(pool, 0);
     /* relaxed: counters */
-    ouroi_atomic_fetch_add_relaxed(&totals->allocs, pool->allocs);
     ouroi_atomic_fetch_add_relaxed(&totals->frees, pool->settled_frees);
     ouroi_atomic_fetch_add_relaxed(&totals->remote_frees, pool->remote_frees);
     ouroi_arena_note_used(-(ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
@@ -88,6 +87,7 @@ static void accept(struct ouroi_pool *pool, struct ouroi_block *list, uint32_t c
         return;
     pool->settled_frees += count;
     pool->remote_frees += count;
+    pool->used -= count; /* of a current pool it means nothing */
     if (pool->free == NULL) {
         pool->free = list;
     } else if (pool->later == NULL) {
@@ -206,6 +206,7 @@ static void bury(struct ouroi_pool *pool, uint64_t word)
     uint32_t used = ouroi_pool_used(pool);
     pool->settled_frees += used;
     pool->remote_frees += used;
+    pool->used -= used;
     ouroi_pool_release(pool);
 }
 
@@ -233,6 +234,22 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
             return;
         }
     }
+}
+
+static uint32_t list_length(const struct ouroi_pool *pool, const struct ouroi_block *list)
+{
+    uint32_t length = 0;
+    while (list != NULL && (uintptr_t)list - pool->run.start < pool->run.bytes && (uintptr_t)list % 16 == 0 &&
+           length <= pool->capacity) {
+        length++;
+        list = OUROI_OWNED_GET(&list->next);
+    }
+    return length;
+}
+
+uint32_t ouroi_pool_listed(const struct ouroi_pool *pool)
+{
+    return list_length(pool, OUROI_OWNED_GET(&pool->free)) + list_length(pool, OUROI_OWNED_GET(&pool->later));
 }
 
 bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)

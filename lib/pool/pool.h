@@ -1,10 +1,11 @@
 /* pool/pool.h: a run of slices holding blocks of one size class.
  *
  * Owns        struct ouroi_pool; size classes; the shelves, where pools without an owner wait for one.
- * Invariants  used = allocs - frees, frees = settled_frees + (armed - countdown), used <= carved <= capacity;
- *             used + blocks in `free`, `later` == carved (a block that another thread freed counts as used until the
- *             owner collects it);
- *             countdown <= used, but for an owner's current pool, whose countdown is ARMED_CURRENT;
+ * Invariants  a pool is current (armed == ARMED_CURRENT) or not: blocks are taken from a current one only, so that of
+ *             one that is not, the number in use is used - (armed - countdown), and countdown <= that; of a current one it
+ *             is what was carved and is in no list, for malloc counts nothing;
+ *             frees so far = settled_frees + (armed - countdown); a block that another thread freed counts as used until
+ *             the owner collects it;
  *             a free block's second word is the address of its pool's descriptor, a fresh or living block's is not,
  *             unless the program put it there.
  * Sync        Owned (bit OWNED of the remote word): one thread, the owner's, uses all but `remote`, plainly.
@@ -22,13 +23,16 @@
 #define OUROI_CLASSES 73
 #define OUROI_SMALL_MAX ((size_t)32 << 10)
 
-OUROI_INLINE unsigned ouroi_class_of(size_t size) /* 0..OUROI_SMALL_MAX */
+OUROI_INLINE unsigned ouroi_class_of_medium(size_t size) /* 129..OUROI_SMALL_MAX */
 {
-    size_t w = (size - (size != 0)) >> 4;
-    if (w < 8)
-        return (unsigned)w + 1;
+    size_t w = (size - 1) >> 4;
     unsigned b = ouroi_log2(w);
     return (b - 3) * 8 + (unsigned)(w >> (b - 3)) + 1;
+}
+
+OUROI_INLINE unsigned ouroi_class_of(size_t size) /* 0..OUROI_SMALL_MAX */
+{
+    return size > 128 ? ouroi_class_of_medium(size) : (unsigned)((size - (size != 0)) >> 4) + 1;
 }
 
 OUROI_INLINE size_t ouroi_class_bytes(unsigned size_class) /* 1..72 */
@@ -56,10 +60,10 @@ struct ouroi_pool {
     struct ouroi_run run;
     /* the owner's, written by every malloc and free */
     struct ouroi_block *free;
-    uint64_t allocs;
     uint32_t countdown; /* frees until somebody has to look: the pool may be empty */
     uint32_t armed;     /* what the countdown began with */
     uint32_t carved, capacity;
+    uint32_t used;      /* when it was armed, unless as current */
     /* everybody's */
     uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
     /* the owner's, seldom written */
@@ -69,6 +73,7 @@ struct ouroi_pool {
     struct ouroi_block *later;   /* more free blocks */
     uint64_t settled_frees;
     uint64_t remote_frees;
+    uint64_t seen_allocs;        /* counted where races are seen, and lists of others must not be walked */
     uint64_t *live;              /* debug builds: a bit a block that is handed out */
     uint32_t block_bytes;
     uint32_t threshold;          /* free blocks that make it worth listing */
@@ -98,15 +103,22 @@ OUROI_INLINE uint64_t ouroi_remote_word(const struct ouroi_block *list, uint32_t
     return (uint64_t)(uintptr_t)list | flags | (uint64_t)count << OUROI_REMOTE_COUNT_SHIFT;
 }
 
-/* Blocks in use, for the owner. */
+/* Free blocks in the lists of an owned pool. Follows no pointer that leads out of it, so that anybody may ask, for
+ * statistics. O(blocks). */
+uint32_t ouroi_pool_listed(const struct ouroi_pool *pool);
+
+/* Blocks in use, for the owner. O(1) but for a current pool. */
 OUROI_INLINE uint32_t ouroi_pool_used(const struct ouroi_pool *pool)
 {
-    return (uint32_t)(pool->allocs - pool->settled_frees - (pool->armed - pool->countdown));
+    if (pool->armed == OUROI_ARMED_CURRENT)
+        return pool->carved - ouroi_pool_listed(pool);
+    return pool->used - (pool->armed - pool->countdown);
 }
 
 /* Counts the frees so far, and begins a countdown of `armed`. */
 OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
 {
+    pool->used = ouroi_pool_used(pool);
     pool->settled_frees += pool->armed - pool->countdown;
     pool->armed = armed;
     OUROI_OWNED_SET(&pool->countdown, armed);
@@ -141,7 +153,7 @@ OUROI_INLINE void ouroi_pool_put(struct ouroi_pool *pool, struct ouroi_block *bl
 {
     block->next = pool->free;
     block->key = pool;
-    pool->free = block;
+    OUROI_OWNED_SET(&pool->free, block);
 }
 
 /* Whether p is where a block of the pool begins. */
@@ -159,7 +171,7 @@ void ouroi_pool_fork_done(bool child);
 
 /* Totals of pools that are no more, per class. */
 struct ouroi_pool_totals {
-    uint64_t allocs, frees, remote_frees;
+    uint64_t frees, remote_frees; /* as many allocs as frees */
 };
 extern struct ouroi_pool_totals ouroi_pool_totals[OUROI_CLASSES];
 
