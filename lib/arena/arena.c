@@ -1,251 +1,246 @@
 /* arena/arena.c: chunks, and the runs of slices in them.
  *
- * Owns        an arena per NUMA node: its chunks, and for each chunk the longest run of free and of dirty slices.
- * Invariants  longest_free[i] and longest_dirty[i] are those of chunk i, 0 where there is none;
- *             no chunk below free_from[n] has n free slices in a row, none below dirty_from[n] n dirty ones.
+ * Owns        an arena per NUMA node: its chunks, and the counts of their slices.
+ * Invariants  those of struct ouroi_chunk; mapped_slices, free_slices and dirty_slices are sums over the chunks, where
+ *             slices that are being purged count as free still.
  * Sync        the arena's lock, rank ARENA.
  *
- * Dirty slices are taken before untouched ones: a page that is there costs nothing, a fault a microsecond and more.
- * Among chunks the lowest that fits is taken: what lies high drains, and is given back.
+ * Dirty slices are taken before untouched ones: a page that is there costs nothing, a fault a microsecond and more. The
+ * lowest chunk that fits is taken, for what lies high to drain and be given back; in it the smallest run that fits, for
+ * long runs to stay long.
  */
 #include "arena/internal.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { CHUNKS_FIRST = 1024 };
+enum {
+    CHUNKS_FIRST = 256,
+    MAP_STEP_SLICES = 64, /* mapped at a time: 4 MiB */
+};
 
 struct arena {
     struct ouroi_lock lock;
     unsigned node;
     uint32_t chunk_count, chunk_room;
     struct ouroi_chunk **chunks;
-    uint8_t *longest_free, *longest_dirty;
-    uint32_t free_from[OUROI_CHUNK_SLICES + 1], dirty_from[OUROI_CHUNK_SLICES + 1];
     struct ouroi_chunk *spare; /* chunk descriptors without memory */
     size_t mapped_slices, free_slices, dirty_slices;
-    size_t large_slices, large_blocks;
     uint64_t large_allocs, large_frees, purged_bytes;
 };
 
 static struct arena arenas[OUROI_NODES_MAX];
 
-/* The longest run of ones in x. */
-static unsigned longest_run(uint64_t x)
+unsigned ouroi_bitmap_best_run(const struct ouroi_bitmap *map, unsigned count, unsigned align, unsigned *longest)
 {
-    if (x == 0)
-        return 0;
-    uint64_t runs[6];
-    unsigned level = 0;
-    runs[0] = x;
-    while (level < 5) {
-        uint64_t next = runs[level] & (runs[level] >> (1u << level));
-        if (next == 0)
-            break;
-        runs[++level] = next;
-    }
-    unsigned length = 1u << level;
-    uint64_t at = runs[level];
-    for (unsigned j = level + 1; j-- > 0;) {
-        if (length >= 64)
-            break;
-        uint64_t longer = at & (runs[j] >> length);
-        if (longer != 0) {
-            at = longer;
-            length += 1u << j;
+    unsigned best = OUROI_CHUNK_SLICES, best_length = OUROI_CHUNK_SLICES + 1;
+    *longest = 0;
+    for (unsigned at = ouroi_bitmap_next(map, 0, true); at < OUROI_CHUNK_SLICES;) {
+        unsigned end = ouroi_bitmap_next(map, at, false), length = end - at;
+        unsigned first = (at + align - 1) & ~(align - 1);
+        if (length > *longest)
+            *longest = length;
+        if (first + count <= end && length < best_length) {
+            best = first;
+            best_length = length;
+            if (length == count)
+                break;
         }
+        at = ouroi_bitmap_next(map, end, true);
     }
-    return length;
+    return best;
 }
 
-/* The positions where `count` ones in a row begin. */
-static uint64_t run_starts(uint64_t x, unsigned count)
+/* Adds slices that nobody has to `free`, and to `dirty` and `young` if they may hold pages. */
+static void put_slices(struct ouroi_chunk *chunk, unsigned first, unsigned count, bool dirty)
 {
-    for (unsigned have = 1; have < count && x != 0;) {
-        unsigned step = have < count - have ? have : count - have;
-        x &= x >> step;
-        have += step;
-    }
-    return x;
+    ouroi_bitmap_set(&chunk->free, first, count);
+    unsigned run = ouroi_bitmap_next(&chunk->free, first, false) - ouroi_bitmap_run_start(&chunk->free, first);
+    chunk->most_free = run > chunk->most_free ? run : chunk->most_free;
+    if (!dirty)
+        return;
+    ouroi_bitmap_set(&chunk->dirty, first, count);
+    ouroi_bitmap_set(&chunk->young, first, count);
+    run = ouroi_bitmap_next(&chunk->dirty, first, false) - ouroi_bitmap_run_start(&chunk->dirty, first);
+    chunk->most_dirty = run > chunk->most_dirty ? run : chunk->most_dirty;
 }
 
-static uint64_t bits_from(unsigned first, unsigned count)
+/* Takes free slices. Returns how many of them were dirty. */
+static unsigned get_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned count)
 {
-    return ouroi_low_bits(count) << first;
+    unsigned dirty = ouroi_bitmap_count(&chunk->dirty, first, count);
+    ouroi_bitmap_clear(&chunk->free, first, count);
+    ouroi_bitmap_clear(&chunk->dirty, first, count);
+    ouroi_bitmap_clear(&chunk->young, first, count);
+    arena->free_slices -= count;
+    arena->dirty_slices -= dirty;
+    return dirty;
 }
 
-/* Brings the tables up to date after chunk->free or ->dirty changed. */
-static void note_changed(struct arena *arena, struct ouroi_chunk *chunk)
-{
-    uint32_t i = chunk->index;
-    unsigned old_free = arena->longest_free[i], old_dirty = arena->longest_dirty[i];
-    unsigned free_run = longest_run(chunk->free), dirty_run = longest_run(chunk->dirty);
-    arena->longest_free[i] = (uint8_t)free_run;
-    arena->longest_dirty[i] = (uint8_t)dirty_run;
-    for (unsigned n = old_free + 1; n <= free_run; n++)
-        if (arena->free_from[n] > i)
-            arena->free_from[n] = i;
-    for (unsigned n = old_dirty + 1; n <= dirty_run; n++)
-        if (arena->dirty_from[n] > i)
-            arena->dirty_from[n] = i;
-}
-
-/* Room for twice as many chunks. The old tables are left behind. */
-static bool grow_tables(struct arena *arena)
+/* Room for four times as many chunks. The old table is left behind. */
+static bool grow_table(struct arena *arena)
 {
     uint32_t room = arena->chunk_room == 0 ? CHUNKS_FIRST : arena->chunk_room * 4;
     struct ouroi_chunk **chunks = ouroi_meta_alloc(room * sizeof *chunks);
-    uint8_t *runs = ouroi_meta_alloc(room * 2);
-    if (chunks == NULL || runs == NULL)
+    if (chunks == NULL)
         return false;
-    if (arena->chunk_count > 0) {
+    if (arena->chunk_count > 0)
         memcpy(chunks, arena->chunks, arena->chunk_count * sizeof *chunks);
-        memcpy(runs, arena->longest_free, arena->chunk_count);
-        memcpy(runs + room, arena->longest_dirty, arena->chunk_count);
-    }
     arena->chunks = chunks;
-    arena->longest_free = runs;
-    arena->longest_dirty = runs + room;
     arena->chunk_room = room;
     return true;
 }
 
-/* A new chunk with at least `slices` slices of memory: all 64 but where limits are tight. */
+static struct ouroi_chunk *new_descriptor(struct arena *arena)
+{
+    if (arena->chunk_count == arena->chunk_room && !grow_table(arena))
+        return NULL;
+    struct ouroi_chunk *chunk = ouroi_meta_alloc(sizeof *chunk);
+    if (chunk == NULL)
+        return NULL;
+    chunk->index = arena->chunk_count;
+    chunk->node = (uint8_t)arena->node;
+    arena->chunks[arena->chunk_count++] = chunk;
+    return chunk;
+}
+
+/* What was just mapped becomes free slices. */
+static void add_mapped(struct arena *arena, struct ouroi_chunk *chunk, unsigned slices)
+{
+    void *at = (void *)(chunk->start + chunk->mapped * OUROI_SLICE_BYTES);
+    size_t bytes = slices * OUROI_SLICE_BYTES;
+    if (ouroi_machine.nodes > 1)
+        ouroi_os.bind(at, bytes, ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)arena->node);
+    if (ouroi_options.thp == OUROI_THP_ALWAYS)
+        ouroi_os.advise_huge(at, bytes, true);
+    else if (ouroi_machine.thp_always)
+        ouroi_os.advise_huge(at, bytes, false);
+    put_slices(chunk, chunk->mapped, slices, false);
+    chunk->mapped += slices;
+    arena->mapped_slices += slices;
+    arena->free_slices += slices;
+}
+
+/* A new chunk with at least `slices` slices of memory. */
 static struct ouroi_chunk *add_chunk(struct arena *arena, unsigned slices)
 {
-    struct ouroi_chunk *chunk = arena->spare;
-    if (chunk == NULL) {
-        if (arena->chunk_count == arena->chunk_room && !grow_tables(arena))
-            return NULL;
-        chunk = ouroi_meta_alloc(sizeof *chunk);
-        if (chunk == NULL)
-            return NULL;
-        chunk->index = arena->chunk_count;
-        chunk->node = (uint8_t)arena->node;
-    } else {
-        arena->spare = chunk->next_spare;
-    }
-    uintptr_t start = 0;
-    unsigned mapped = OUROI_CHUNK_SLICES;
+    struct ouroi_chunk *chunk = arena->spare != NULL ? arena->spare : new_descriptor(arena);
+    if (chunk == NULL)
+        return NULL;
+    unsigned step = slices > MAP_STEP_SLICES ? slices : MAP_STEP_SLICES;
     ouroi_lock_acquire(&ouroi_space_lock);
-    for (;; mapped /= 4) {
-        start = ouroi_space_take(1, 1, mapped * OUROI_SLICE_BYTES);
-        if (start != 0 || mapped / 4 < slices)
-            break;
+    uintptr_t start = ouroi_space_take(1, 1, step * OUROI_SLICE_BYTES);
+    if (start == 0 && slices < step) {
+        step = slices; /* a tight limit */
+        start = ouroi_space_take(1, 1, step * OUROI_SLICE_BYTES);
     }
     ouroi_lock_release(&ouroi_space_lock);
-    if (chunk->index == arena->chunk_count) {
-        arena->longest_free[chunk->index] = arena->longest_dirty[chunk->index] = 0;
-        arena->chunks[arena->chunk_count++] = chunk;
-    }
+    if (arena->spare == chunk)
+        arena->spare = chunk->next_spare;
     if (start == 0) {
         chunk->next_spare = arena->spare;
         arena->spare = chunk;
         return NULL;
     }
-    if (ouroi_machine.nodes > 1)
-        ouroi_os.bind((void *)start, mapped * OUROI_SLICE_BYTES,
-                      ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)arena->node);
-    if (ouroi_options.thp == OUROI_THP_ALWAYS)
-        ouroi_os.advise_huge((void *)start, mapped * OUROI_SLICE_BYTES, true);
-    else if (ouroi_machine.thp_always)
-        ouroi_os.advise_huge((void *)start, mapped * OUROI_SLICE_BYTES, false);
     chunk->start = start;
-    chunk->mapped = chunk->free = ouroi_low_bits(mapped);
-    chunk->dirty = chunk->young = 0;
     chunk->locked = false;
-    arena->mapped_slices += mapped;
-    arena->free_slices += mapped;
-    note_changed(arena, chunk);
+    add_mapped(arena, chunk, step);
     return chunk;
+}
+
+/* Maps more of a chunk, so that it ends in a free run of `slices`. */
+static bool extend_chunk(struct arena *arena, struct ouroi_chunk *chunk, unsigned slices)
+{
+    unsigned free_tail = chunk->mapped - ouroi_bitmap_run_start(&chunk->free, chunk->mapped);
+    unsigned need = slices > free_tail ? slices - free_tail : 0;
+    if (need == 0 || chunk->mapped == 0 || need > OUROI_CHUNK_SLICES - chunk->mapped)
+        return false;
+    unsigned step = (need + MAP_STEP_SLICES - 1) / MAP_STEP_SLICES * MAP_STEP_SLICES;
+    if (step > OUROI_CHUNK_SLICES - chunk->mapped)
+        step = OUROI_CHUNK_SLICES - chunk->mapped;
+    size_t from = chunk->mapped * OUROI_SLICE_BYTES;
+    ouroi_lock_acquire(&ouroi_space_lock);
+    int rc = ouroi_space_map(chunk->start, from, from + step * OUROI_SLICE_BYTES);
+    if (rc != 0 && need < step) {
+        step = need;
+        rc = ouroi_space_map(chunk->start, from, from + step * OUROI_SLICE_BYTES);
+    }
+    ouroi_lock_release(&ouroi_space_lock);
+    if (rc == 0)
+        add_mapped(arena, chunk, step);
+    return rc == 0;
 }
 
 /* Unmaps a chunk that is wholly free. */
 static void drop_chunk(struct arena *arena, struct ouroi_chunk *chunk)
 {
-    unsigned mapped = ouroi_popcount64(chunk->mapped);
-    arena->mapped_slices -= mapped;
-    arena->free_slices -= mapped;
-    arena->dirty_slices -= ouroi_popcount64(chunk->dirty);
-    chunk->mapped = chunk->free = chunk->dirty = chunk->young = 0;
-    note_changed(arena, chunk);
+    arena->mapped_slices -= chunk->mapped;
+    arena->free_slices -= chunk->mapped;
+    arena->dirty_slices -= ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
     ouroi_lock_acquire(&ouroi_space_lock);
-    ouroi_space_give(chunk->start, 1, mapped * OUROI_SLICE_BYTES);
+    ouroi_space_give(chunk->start, 1, chunk->mapped * OUROI_SLICE_BYTES);
     ouroi_lock_release(&ouroi_space_lock);
+    memset(&chunk->free, 0, sizeof chunk->free);
+    memset(&chunk->dirty, 0, sizeof chunk->dirty);
+    memset(&chunk->young, 0, sizeof chunk->young);
+    chunk->mapped = chunk->most_free = chunk->most_dirty = 0;
     chunk->next_spare = arena->spare;
     arena->spare = chunk;
 }
 
-/* The lowest chunk with a run of `slices`, dirty ones if there are. *starts: where such runs begin. */
-static struct ouroi_chunk *find_chunk(struct arena *arena, unsigned slices, uint64_t where, uint64_t *starts)
+/* The run in the lowest chunk that has one: of dirty slices if there is such, else of free ones. */
+static struct ouroi_chunk *find_run(struct arena *arena, unsigned slices, unsigned align, unsigned *first)
 {
-    for (unsigned pass = 0; pass < 2; pass++) {
-        const uint8_t *longest = pass == 0 ? arena->longest_dirty : arena->longest_free;
-        uint32_t *from = pass == 0 ? &arena->dirty_from[slices] : &arena->free_from[slices];
-        bool lowest = true;
-        for (uint32_t i = *from; i < arena->chunk_count; i++) {
-            if (longest[i] < slices)
-                continue;
-            struct ouroi_chunk *chunk = arena->chunks[i];
-            if (lowest)
-                *from = i;
-            lowest = false;
-            *starts = run_starts(pass == 0 ? chunk->dirty : chunk->free, slices) & where;
-            if (*starts != 0)
-                return chunk;
-        }
-        if (lowest)
-            *from = arena->chunk_count;
+    unsigned longest;
+    for (uint32_t i = 0; i < arena->chunk_count; i++) {
+        struct ouroi_chunk *chunk = arena->chunks[i];
+        if (chunk->most_dirty < slices)
+            continue;
+        *first = ouroi_bitmap_best_run(&chunk->dirty, slices, align, &longest);
+        if (*first < OUROI_CHUNK_SLICES)
+            return chunk;
+        chunk->most_dirty = longest;
+    }
+    for (uint32_t i = 0; i < arena->chunk_count; i++) {
+        struct ouroi_chunk *chunk = arena->chunks[i];
+        if (chunk->most_free < slices)
+            continue;
+        *first = ouroi_bitmap_best_run(&chunk->free, slices, align, &longest);
+        if (*first < OUROI_CHUNK_SLICES)
+            return chunk;
+        chunk->most_free = longest;
     }
     return NULL;
 }
 
 /* Takes a run from `arena`. *first: its first slice. */
-static struct ouroi_chunk *take_run(struct arena *arena, unsigned slices, uint64_t where, unsigned *first, bool *zero)
+static struct ouroi_chunk *take_run(struct arena *arena, unsigned slices, unsigned align, unsigned *first, bool *zero)
 {
-    uint64_t starts;
-    struct ouroi_chunk *chunk = find_chunk(arena, slices, where, &starts);
+    struct ouroi_chunk *chunk = find_run(arena, slices, align, first);
     if (chunk == NULL) {
-        chunk = add_chunk(arena, slices);
+        unsigned with_align = slices + align - 1;
+        uint32_t i = 0;
+        while (i < arena->chunk_count && !extend_chunk(arena, arena->chunks[i], with_align))
+            i++;
+        if (i == arena->chunk_count && add_chunk(arena, slices) == NULL)
+            return NULL;
+        chunk = find_run(arena, slices, align, first);
         if (chunk == NULL)
             return NULL;
-        starts = run_starts(chunk->free, slices) & where;
-        if (starts == 0)
-            return NULL;
     }
-    *first = ouroi_ctz64(starts);
-    uint64_t bits = bits_from(*first, slices);
-    *zero = (chunk->dirty & bits) == 0;
-    arena->free_slices -= slices;
-    arena->dirty_slices -= ouroi_popcount64(chunk->dirty & bits);
-    chunk->free &= ~bits;
-    chunk->dirty &= ~bits;
-    chunk->young &= ~bits;
-    note_changed(arena, chunk);
+    *zero = get_slices(arena, chunk, *first, slices) == 0;
     return chunk;
 }
 
-/* The slices at which a run aligned to `align_slices` may begin. */
-static uint64_t aligned_positions(unsigned align_slices)
-{
-    uint64_t where = 0;
-    for (unsigned i = 0; i < OUROI_CHUNK_SLICES; i += align_slices)
-        where |= (uint64_t)1 << i;
-    return where;
-}
-
-static struct ouroi_chunk *take_run_of_node(unsigned node, unsigned slices, uint64_t where, enum ouroi_run_kind kind,
+static struct ouroi_chunk *take_run_of_node(unsigned node, unsigned slices, unsigned align, enum ouroi_run_kind kind,
                                             unsigned *first, bool *zero)
 {
     for (unsigned i = 0; i < ouroi_machine.nodes; i++) {
         struct arena *arena = &arenas[(node + i) % ouroi_machine.nodes];
         ouroi_lock_acquire(&arena->lock);
-        struct ouroi_chunk *chunk = take_run(arena, slices, where, first, zero);
-        if (chunk != NULL && kind == OUROI_RUN_LARGE) {
-            arena->large_slices += slices;
-            arena->large_blocks++;
+        struct ouroi_chunk *chunk = take_run(arena, slices, align, first, zero);
+        if (chunk != NULL && kind == OUROI_RUN_LARGE)
             arena->large_allocs++;
-        }
         ouroi_lock_release(&arena->lock);
         if (chunk != NULL)
             return chunk;
@@ -255,17 +250,16 @@ static struct ouroi_chunk *take_run_of_node(unsigned node, unsigned slices, uint
 
 struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align_slices, enum ouroi_run_kind kind)
 {
-    OURO_ASSERT(slices >= 1 && slices <= OUROI_CHUNK_SLICES && ouroi_is_pow2(align_slices));
-    uint64_t where = align_slices == 1 ? ~(uint64_t)0 : aligned_positions(align_slices);
+    OURO_ASSERT(slices >= 1 && slices <= OUROI_LARGE_MAX_SLICES && ouroi_is_pow2(align_slices));
     node = node < ouroi_machine.nodes ? node : 0;
     struct ouroi_run *run = ouroi_descriptor_alloc();
     if (run == NULL && (!ouroi_arena_reclaim() || (run = ouroi_descriptor_alloc()) == NULL))
         return NULL;
     unsigned first = 0;
     bool zero = false;
-    struct ouroi_chunk *chunk = take_run_of_node(node, slices, where, kind, &first, &zero);
+    struct ouroi_chunk *chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
     if (chunk == NULL && ouroi_arena_reclaim())
-        chunk = take_run_of_node(node, slices, where, kind, &first, &zero);
+        chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
     if (chunk == NULL) {
         ouroi_descriptor_free(run);
         return NULL;
@@ -285,14 +279,10 @@ struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align
 /* Puts slices of `chunk` back, as dirty. The arena is locked. */
 static void give_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned slices)
 {
-    uint64_t bits = bits_from(first, slices);
-    OURO_ASSERT((chunk->free & bits) == 0 && (chunk->mapped & bits) == bits);
-    chunk->free |= bits;
-    chunk->dirty |= bits;
-    chunk->young |= bits;
+    OURO_ASSERT(ouroi_bitmap_count(&chunk->free, first, slices) == 0 && first + slices <= chunk->mapped);
+    put_slices(chunk, first, slices, true);
     arena->free_slices += slices;
     arena->dirty_slices += slices;
-    note_changed(arena, chunk);
 }
 
 static unsigned slice_number(const struct ouroi_run *run)
@@ -305,11 +295,7 @@ void ouroi_run_free(struct ouroi_run *run)
     struct arena *arena = &arenas[run->node];
     ouroi_slices_set(run->start, run->slices, NULL);
     ouroi_lock_acquire(&arena->lock);
-    if (run->kind == OUROI_RUN_LARGE) {
-        arena->large_slices -= run->slices;
-        arena->large_blocks--;
-        arena->large_frees++;
-    }
+    arena->large_frees += run->kind == OUROI_RUN_LARGE;
     give_slices(arena, run->chunk, slice_number(run), run->slices);
     size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
@@ -346,8 +332,8 @@ void *ouroi_large_alloc(size_t size, size_t alignment, bool zero)
 {
     size_t slices = (size + OUROI_SLICE_BYTES - 1) >> OUROI_SLICE_SHIFT;
     slices += slices == 0;
-    if (slices > OUROI_LARGE_MAX_SLICES || alignment > OUROI_CHUNK_BYTES)
-        return ouroi_huge_alloc(size, alignment, zero);
+    if (slices > OUROI_LARGE_MAX_SLICES || alignment > OUROI_LARGE_MAX_SLICES * OUROI_SLICE_BYTES)
+        return ouroi_huge_alloc(size, alignment);
     size_t align_slices = alignment > OUROI_SLICE_BYTES ? alignment >> OUROI_SLICE_SHIFT : 1;
     struct ouroi_run *run =
         ouroi_run_alloc(ouroi_arena_node(), (unsigned)slices, (unsigned)align_slices, OUROI_RUN_LARGE);
@@ -380,18 +366,11 @@ static bool resize_run(struct ouroi_run *run, unsigned slices)
     if (slices < old) {
         ouroi_slices_set(run->start + slices * OUROI_SLICE_BYTES, old - slices, NULL);
         give_slices(arena, chunk, first + slices, old - slices);
-        arena->large_slices -= old - slices;
     } else if (slices > old) {
-        uint64_t bits = first + slices <= OUROI_CHUNK_SLICES ? bits_from(first + old, slices - old) : ~(uint64_t)0;
-        done = (chunk->free & bits) == bits;
+        done = first + slices <= OUROI_CHUNK_SLICES &&
+               ouroi_bitmap_count(&chunk->free, first + old, slices - old) == slices - old;
         if (done) {
-            arena->free_slices -= slices - old;
-            arena->dirty_slices -= ouroi_popcount64(chunk->dirty & bits);
-            arena->large_slices += slices - old;
-            chunk->free &= ~bits;
-            chunk->dirty &= ~bits;
-            chunk->young &= ~bits;
-            note_changed(arena, chunk);
+            get_slices(arena, chunk, first + old, slices - old);
             ouroi_slices_set(run->start + old * OUROI_SLICE_BYTES, slices - old, run);
         }
     }
@@ -435,38 +414,42 @@ void *ouroi_large_resize(struct ouroi_run *run, size_t size)
 
 /* Giving back. */
 
-/* Purges the slices `bits` of chunk, free ones that are taken out meanwhile. Returns the slices purged. */
-static unsigned purge_slices(struct arena *arena, struct ouroi_chunk *chunk, uint64_t bits)
+/* Purges [first, first + count) of chunk, free slices that are taken out meanwhile. Returns the slices purged. */
+static unsigned purge_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned count)
 {
-    chunk->free &= ~bits;
-    chunk->dirty &= ~bits;
-    chunk->young &= ~bits;
-    note_changed(arena, chunk);
+    get_slices(arena, chunk, first, count);
+    arena->free_slices += count; /* for the counts they are free still */
+    arena->dirty_slices += count;
     ouroi_lock_release(&arena->lock);
-    uint64_t refused = 0;
-    for (uint64_t left = bits; left != 0;) {
-        unsigned first = ouroi_ctz64(left);
-        uint64_t after = ~(left >> first);
-        unsigned count = after == 0 ? OUROI_CHUNK_SLICES - first : ouroi_ctz64(after);
-        if (first + count > OUROI_CHUNK_SLICES)
-            count = OUROI_CHUNK_SLICES - first;
-        if (ouroi_os.purge((void *)(chunk->start + first * OUROI_SLICE_BYTES), count * OUROI_SLICE_BYTES) != 0)
-            refused |= bits_from(first, count);
-        left &= ~bits_from(first, count);
-    }
+    int rc = ouroi_os.purge((void *)(chunk->start + first * OUROI_SLICE_BYTES), count * OUROI_SLICE_BYTES);
     ouroi_lock_acquire(&arena->lock);
-    chunk->free |= bits;
-    chunk->dirty |= refused;
-    if (refused != 0)
+    put_slices(chunk, first, count, rc != 0);
+    if (rc != 0) {
         chunk->locked = true;
-    note_changed(arena, chunk);
-    unsigned purged = ouroi_popcount64(bits & ~refused);
-    arena->dirty_slices -= purged;
-    arena->purged_bytes += purged * OUROI_SLICE_BYTES;
+        return 0;
+    }
+    arena->dirty_slices -= count;
+    arena->purged_bytes += count * OUROI_SLICE_BYTES;
+    return count;
+}
+
+/* Purges the dirty slices of a chunk that are not young, or all. Returns slices. */
+static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool all)
+{
+    unsigned purged = 0;
+    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES && !chunk->locked;
+         at = ouroi_bitmap_next(&chunk->dirty, at, true)) {
+        unsigned end = ouroi_bitmap_next(&chunk->dirty, at, false);
+        unsigned young = all ? end : ouroi_bitmap_next(&chunk->young, at, true);
+        if (young > at)
+            purged += purge_slices(arena, chunk, at, (young < end ? young : end) - at);
+        at = young > at ? (young < end ? young : end) : ouroi_bitmap_next(&chunk->young, at, false);
+    }
+    memset(&chunk->young, 0, sizeof chunk->young);
     return purged;
 }
 
-/* Purges dirty slices: those that were so at the last call, or all. Whole free chunks but one go back as such. */
+/* Purges the arena; whole free chunks but one go back as such. */
 static size_t purge_arena(struct arena *arena, bool all)
 {
     size_t purged = 0;
@@ -474,18 +457,18 @@ static size_t purge_arena(struct arena *arena, bool all)
     ouroi_lock_acquire(&arena->lock);
     for (uint32_t i = 0; i < arena->chunk_count; i++) {
         struct ouroi_chunk *chunk = arena->chunks[i];
-        uint64_t bits = all ? chunk->dirty : chunk->dirty & ~chunk->young;
-        chunk->young = 0;
-        bool whole = chunk->mapped != 0 && chunk->free == chunk->mapped && (chunk->dirty & ~bits) == 0;
-        if (whole && kept) {
-            purged += ouroi_popcount64(chunk->dirty);
-            arena->purged_bytes += ouroi_popcount64(chunk->dirty) * OUROI_SLICE_BYTES;
+        if (chunk->mapped == 0)
+            continue;
+        bool whole = ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES) == chunk->mapped;
+        bool old = ouroi_bitmap_next(&chunk->young, 0, true) == OUROI_CHUNK_SLICES;
+        if (whole && kept && (all || old)) {
+            unsigned dirty = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
+            purged += dirty;
+            arena->purged_bytes += dirty * OUROI_SLICE_BYTES;
             drop_chunk(arena, chunk);
-        } else if (bits != 0 && !chunk->locked) {
-            kept |= whole;
-            purged += purge_slices(arena, chunk, bits);
         } else {
             kept |= whole;
+            purged += purge_chunk(arena, chunk, all);
         }
     }
     size_t dirty = arena->dirty_slices;
@@ -496,7 +479,7 @@ static size_t purge_arena(struct arena *arena, bool all)
 
 size_t ouroi_arena_purge(bool all)
 {
-    size_t bytes = ouroi_huge_purge(all);
+    size_t bytes = 0;
     for (unsigned i = 0; i < ouroi_machine.nodes; i++)
         bytes += purge_arena(&arenas[i], all);
     return bytes;
@@ -555,8 +538,6 @@ void ouroi_arena_count(struct ouroi_arena_counts *counts, int node)
         counts->committed_bytes += arena->mapped_slices * OUROI_SLICE_BYTES;
         counts->resident_bytes +=
             (arena->mapped_slices - arena->free_slices + arena->dirty_slices) * OUROI_SLICE_BYTES;
-        counts->large_bytes += arena->large_slices * OUROI_SLICE_BYTES;
-        counts->large_blocks += arena->large_blocks;
         counts->large_allocs += arena->large_allocs;
         counts->large_frees += arena->large_frees;
         counts->purged_bytes += arena->purged_bytes;
@@ -610,26 +591,23 @@ bool ouroi_arena_owns(const void *p)
     return owns;
 }
 
-static unsigned check_chunk(const struct arena *arena, const struct ouroi_chunk *chunk)
+static unsigned check_chunk(const struct ouroi_chunk *chunk)
 {
-    unsigned bad = 0;
-    if ((chunk->free & ~chunk->mapped) != 0 || (chunk->dirty & ~chunk->free) != 0 ||
-        (chunk->young & ~chunk->dirty) != 0) {
+    unsigned bad = 0, free_run, dirty_run;
+    ouroi_bitmap_best_run(&chunk->free, OUROI_CHUNK_SLICES + 1, 1, &free_run);
+    ouroi_bitmap_best_run(&chunk->dirty, OUROI_CHUNK_SLICES + 1, 1, &dirty_run);
+    bool nested = ouroi_bitmap_next(&chunk->free, chunk->mapped, true) == OUROI_CHUNK_SLICES;
+    for (unsigned w = 0; w < OUROI_BITMAP_WORDS; w++)
+        nested = nested && (chunk->dirty.words[w] & ~chunk->free.words[w]) == 0 &&
+                 (chunk->young.words[w] & ~chunk->dirty.words[w]) == 0;
+    if (!nested || free_run > chunk->most_free || dirty_run > chunk->most_dirty) {
         ouroi_warn("check: chunk %p: bit maps contradict each other", (void *)chunk->start);
         bad++;
     }
-    if (arena->longest_free[chunk->index] != longest_run(chunk->free) ||
-        arena->longest_dirty[chunk->index] != longest_run(chunk->dirty)) {
-        ouroi_warn("check: chunk %p: longest runs are wrong", (void *)chunk->start);
-        bad++;
-    }
     const struct ouroi_slice *slice = ouroi_slice_find(chunk->start);
-    for (unsigned i = 0; i < OUROI_CHUNK_SLICES && chunk->mapped != 0; i++) {
-        if ((chunk->free >> i & 1) == 0)
-            continue;
-        /* relaxed: free slices do not change under the lock, but for runs on their way out or in */
-        struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice[i].run);
-        if (run != NULL) {
+    for (unsigned i = 0; i < chunk->mapped; i++) {
+        /* relaxed: free slices do not change under the lock */
+        if (ouroi_bitmap_count(&chunk->free, i, 1) == 1 && ouroi_atomic_load_relaxed(&slice[i].run) != NULL) {
             ouroi_warn("check: free slice %p has a run", (void *)(chunk->start + i * OUROI_SLICE_BYTES));
             bad++;
         }
@@ -646,10 +624,10 @@ unsigned ouroi_arena_check(void)
         ouroi_lock_acquire(&arena->lock);
         for (uint32_t i = 0; i < arena->chunk_count; i++) {
             const struct ouroi_chunk *chunk = arena->chunks[i];
-            bad += check_chunk(arena, chunk);
-            mapped += ouroi_popcount64(chunk->mapped);
-            free_slices += ouroi_popcount64(chunk->free);
-            dirty += ouroi_popcount64(chunk->dirty);
+            bad += check_chunk(chunk);
+            mapped += chunk->mapped;
+            free_slices += ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES);
+            dirty += ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
         }
         /* slices that are being purged are out of `free` for a moment: fewer is no violation */
         if (mapped != arena->mapped_slices || free_slices > arena->free_slices || dirty > arena->dirty_slices) {

@@ -1,6 +1,6 @@
 /* arena/arena.h: the shared layer: address space bound to NUMA nodes, cut into slices of 64 KiB, and handed out in runs.
  *
- * Owns        the window of address space with its map of slices; chunks of 64 slices; descriptors of runs; large blocks
+ * Owns        the window of address space with its map of slices; chunks of 1024 slices (64 MiB); descriptors of runs; large blocks
  *             (a run each) and huge ones (a mapping each); the thread that gives unused memory back.
  * Invariants  every slice of a run that is handed out points to the run's descriptor in the map; a free slice to nothing;
  *             of a huge block only the first slice does;
@@ -19,9 +19,9 @@
 
 #define OUROI_SLICE_SHIFT 16
 #define OUROI_SLICE_BYTES ((size_t)1 << OUROI_SLICE_SHIFT)
-#define OUROI_CHUNK_SLICES 64
+#define OUROI_CHUNK_SLICES 1024u
 #define OUROI_CHUNK_BYTES (OUROI_CHUNK_SLICES * OUROI_SLICE_BYTES)
-#define OUROI_LARGE_MAX_SLICES 32 /* larger blocks are huge */
+#define OUROI_LARGE_MAX_SLICES 256u /* 16 MiB; larger blocks are huge */
 #define OUROI_DESCRIPTOR_BYTES 256
 
 enum ouroi_run_kind { OUROI_RUN_FREE, OUROI_RUN_POOL, OUROI_RUN_LARGE, OUROI_RUN_HUGE };
@@ -92,7 +92,7 @@ OUROI_INLINE unsigned ouroi_arena_node(void)
     return OUROI_LIKELY(ouroi_machine.nodes == 1) ? 0 : ouroi_os.node();
 }
 
-/* A run of `slices` (1..64) at a multiple of align_slices (a power of two, at most 64), of memory of `node` where that
+/* A run of `slices` (1..OUROI_LARGE_MAX_SLICES) at a multiple of align_slices (a power of two, at most that), of memory of `node` where that
  * has some. Its descriptor is zero but for struct ouroi_run. NULL: no memory, after trying to reclaim what is unused. */
 struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align_slices, enum ouroi_run_kind kind);
 void ouroi_run_free(struct ouroi_run *run);

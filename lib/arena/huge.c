@@ -1,9 +1,9 @@
-/* arena/huge.c: blocks of more than 2 MiB, or aligned to more than a chunk: a mapping each.
+/* arena/huge.c: blocks of more than 16 MiB, or aligned to more than that, or grown by moving their pages: a mapping each,
+ * given back when they are freed.
  *
- * Owns        the list of huge blocks, and a few freed ones whose pages are kept for a while.
+ * Owns        the list of huge blocks.
  * Invariants  a huge block begins a chunk of address space; `chunks` of it are its own, the first `mapped` bytes of them
  *             are memory; run.bytes <= mapped; the map of slices has the first slice only.
- *             cached_bytes is the sum of `mapped` over the cache, at most CACHE_BYTES.
  * Sync        the space lock.
  */
 #include "arena/internal.h"
@@ -11,20 +11,15 @@
 #include <errno.h>
 #include <string.h>
 
-#define CACHE_BYTES ((size_t)32 << 20)
-#define CACHE_BLOCK_BYTES ((size_t)32 << 20) /* larger ones go back at once */
-
 struct huge {
     struct ouroi_run run;
     struct huge *next, *previous;
     size_t chunks, mapped;
-    bool young; /* freed since the last purge */
 };
 _Static_assert(sizeof(struct huge) + sizeof(struct ouroi_run_member) <= OUROI_DESCRIPTOR_BYTES, "descriptor");
 
 static struct huge living = { .next = &living, .previous = &living };
-static struct huge cache = { .next = &cache, .previous = &cache }; /* newest first */
-static size_t cached_bytes, living_bytes, living_mapped, living_blocks;
+static size_t living_bytes, living_mapped, living_blocks;
 static uint64_t allocs, frees, purged_bytes;
 
 static void link_after(struct huge *list, struct huge *huge)
@@ -59,24 +54,6 @@ static void give_back(struct huge *huge)
     ouroi_descriptor_free(&huge->run);
 }
 
-/* A cached block of at least `bytes`, the smallest, if it is not much larger. */
-static struct huge *take_cached(size_t bytes, size_t alignment, unsigned node)
-{
-    struct huge *best = NULL;
-    for (struct huge *huge = cache.next; huge != &cache; huge = huge->next)
-        if (huge->mapped >= bytes && huge->mapped / 2 <= bytes && huge->run.start % alignment == 0 &&
-            huge->run.node == node && (best == NULL || huge->mapped < best->mapped))
-            best = huge;
-    if (best == NULL)
-        return NULL;
-    unlink_huge(best);
-    cached_bytes -= best->mapped;
-    if (best->mapped - bytes > bytes / 8 &&
-        ouroi_os.unmap((void *)(best->run.start + bytes), best->mapped - bytes) == 0)
-        best->mapped = bytes;
-    return best;
-}
-
 static void note_living(struct huge *huge)
 {
     link_after(&living, huge);
@@ -98,10 +75,8 @@ static void note_dead(struct huge *huge)
 static struct huge *take(size_t bytes, size_t alignment, unsigned node, size_t slack_chunks)
 {
     ouroi_lock_acquire(&ouroi_space_lock);
-    struct huge *huge = slack_chunks == 0 ? take_cached(bytes, alignment, node) : NULL;
+    struct huge *huge = (struct huge *)ouroi_descriptor_alloc();
     if (huge != NULL) {
-        huge->run.zero = false;
-    } else if ((huge = (struct huge *)ouroi_descriptor_alloc()) != NULL) {
         memset(huge, 0, sizeof *huge);
         huge->chunks = chunks_for(bytes) + slack_chunks;
         huge->mapped = bytes;
@@ -121,7 +96,7 @@ static struct huge *take(size_t bytes, size_t alignment, unsigned node, size_t s
         note_living(huge);
     }
     ouroi_lock_release(&ouroi_space_lock);
-    if (huge != NULL && huge->run.zero) {
+    if (huge != NULL) {
         if (ouroi_machine.nodes > 1)
             ouroi_os.bind((void *)huge->run.start, bytes,
                           ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)node);
@@ -131,7 +106,7 @@ static struct huge *take(size_t bytes, size_t alignment, unsigned node, size_t s
     return huge;
 }
 
-void *ouroi_huge_alloc(size_t size, size_t alignment, bool zero)
+void *ouroi_huge_alloc(size_t size, size_t alignment)
 {
     size_t bytes = ouroi_align_up(size + (size == 0), ouroi_machine.page_bytes);
     if (bytes < size || alignment > PTRDIFF_MAX / 2)
@@ -146,8 +121,6 @@ void *ouroi_huge_alloc(size_t size, size_t alignment, bool zero)
         return NULL;
     set_slice(huge->run.start, &huge->run);
     ouroi_arena_note_used((ptrdiff_t)huge->run.bytes);
-    if (zero && !huge->run.zero)
-        memset((void *)huge->run.start, 0, size);
     return (void *)huge->run.start;
 }
 
@@ -157,23 +130,8 @@ void ouroi_huge_free(struct ouroi_run *run)
     set_slice(run->start, NULL);
     ouroi_lock_acquire(&ouroi_space_lock);
     note_dead(huge);
-    size_t dirty = 0;
-    if (huge->mapped > CACHE_BLOCK_BYTES) {
-        give_back(huge);
-    } else {
-        while (cached_bytes + huge->mapped > CACHE_BYTES) {
-            struct huge *oldest = cache.previous;
-            unlink_huge(oldest);
-            cached_bytes -= oldest->mapped;
-            give_back(oldest);
-        }
-        huge->young = true;
-        link_after(&cache, huge);
-        cached_bytes += huge->mapped;
-        dirty = cached_bytes;
-    }
+    give_back(huge);
     ouroi_lock_release(&ouroi_space_lock);
-    ouroi_purger_note(dirty);
 }
 
 /* Growth where the block is: into its own address space, or what follows it. */
@@ -254,28 +212,6 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
     return (void *)huge->run.start;
 }
 
-size_t ouroi_huge_purge(bool all)
-{
-    size_t bytes = 0;
-    ouroi_lock_acquire(&ouroi_space_lock);
-    for (struct huge *huge = cache.previous; huge != &cache;) {
-        struct huge *newer = huge->previous;
-        if (all || !huge->young) {
-            unlink_huge(huge);
-            cached_bytes -= huge->mapped;
-            bytes += huge->mapped;
-            give_back(huge);
-        } else {
-            huge->young = false;
-        }
-        huge = newer;
-    }
-    size_t dirty = cached_bytes;
-    ouroi_lock_release(&ouroi_space_lock);
-    ouroi_purger_note(dirty);
-    return bytes;
-}
-
 void ouroi_huge_count(struct ouroi_arena_counts *counts)
 {
     counts->huge_bytes += living_bytes;
@@ -283,8 +219,8 @@ void ouroi_huge_count(struct ouroi_arena_counts *counts)
     counts->large_allocs += allocs;
     counts->large_frees += frees;
     counts->purged_bytes += purged_bytes;
-    counts->committed_bytes += living_mapped + cached_bytes;
-    counts->resident_bytes += living_mapped + cached_bytes;
+    counts->committed_bytes += living_mapped;
+    counts->resident_bytes += living_mapped;
 }
 
 void ouroi_huge_each(void (*fn)(struct ouroi_run *run, void *arg), void *arg)

@@ -3,19 +3,22 @@
 #define OUROI_ARENA_INTERNAL_H
 
 #include "arena/arena.h"
+#include "arena/bitmap.h"
 
-/* 64 slices of address space, mapped as one.
- * Invariants  dirty, young are within free; free is within mapped; index is its place in its arena's table. */
+/* 1024 slices of address space, mapped from the bottom as they are needed.
+ * Invariants  free slices are below `mapped`; dirty, young are within free;
+ *             most_free, most_dirty are at least the lengths of the longest runs; index is its place in its arena's table. */
 struct ouroi_chunk {
     uintptr_t start;
-    uint64_t mapped;  /* slices that there is memory for */
-    uint64_t free;    /* slices that no run has */
-    uint64_t dirty;   /* free slices that may hold pages */
-    uint64_t young;   /* dirty slices freed since the last purge */
-    struct ouroi_chunk *next_spare;
+    unsigned mapped;           /* slices that there is memory for */
+    unsigned most_free, most_dirty;
     uint32_t index;
     uint8_t node;
-    bool locked;      /* the kernel refuses to take its pages back */
+    bool locked;               /* the kernel refuses to take its pages back */
+    struct ouroi_chunk *next_spare;
+    struct ouroi_bitmap free;  /* slices that no run has */
+    struct ouroi_bitmap dirty; /* free slices that may hold pages */
+    struct ouroi_bitmap young; /* dirty slices freed since the last purge */
 };
 
 /* space.c: the window and what is outside of it. The space lock is held where a function says so. */
@@ -26,6 +29,10 @@ extern struct ouroi_lock ouroi_space_lock;
 uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes);
 /* Address space after what was taken at `start`, if it is free. */
 bool ouroi_space_extend(uintptr_t start, size_t chunks, size_t more);
+/* Maps more of what was taken: [start + from, start + to). 0, -ENOMEM, -EEXIST. */
+int ouroi_space_map(uintptr_t start, size_t from, size_t to);
+/* The reverse. False: the kernel will not. */
+bool ouroi_space_unmap(uintptr_t start, size_t from, size_t to);
 /* Unmaps the first map_bytes and takes the address space back. */
 void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes);
 int ouroi_space_init(void);
@@ -39,12 +46,11 @@ void ouroi_meta_fork_prepare(void);
 void ouroi_meta_fork_done(bool child);
 
 /* huge.c */
-void *ouroi_huge_alloc(size_t size, size_t alignment, bool zero);
+void *ouroi_huge_alloc(size_t size, size_t alignment); /* zero */
 void ouroi_huge_free(struct ouroi_run *run);
 void *ouroi_huge_resize(struct ouroi_run *run, size_t size);
 /* A huge block of `size` bytes that the pages of `run`, a large one, have moved into; run is freed. NULL: none. */
 void *ouroi_huge_adopt(struct ouroi_run *run, size_t size);
-size_t ouroi_huge_purge(bool all);
 void ouroi_huge_count(struct ouroi_arena_counts *counts);
 void ouroi_huge_each(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
 bool ouroi_huge_owns(uintptr_t p);

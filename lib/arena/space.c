@@ -13,7 +13,7 @@
 
 enum {
     GAPS = 512,
-    OUTSIDE = 4096,
+    OUTSIDE = 1024,
     TRIES = 64, /* places that turn out to be taken, before the kernel is asked for one */
 };
 
@@ -234,6 +234,23 @@ uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes)
     return at;
 }
 
+int ouroi_space_map(uintptr_t start, size_t from, size_t to)
+{
+    int error;
+    if (ouroi_os.map((void *)(start + from), to - from, OUROI_MAP_EXACT, &error) == NULL)
+        return error;
+    reserved_bytes += to - from;
+    return 0;
+}
+
+bool ouroi_space_unmap(uintptr_t start, size_t from, size_t to)
+{
+    if (ouroi_os.unmap((void *)(start + from), to - from) != 0)
+        return false;
+    reserved_bytes -= to - from;
+    return true;
+}
+
 bool ouroi_space_extend(uintptr_t start, size_t chunks, size_t more)
 {
     uintptr_t end = start + chunks * OUROI_CHUNK_BYTES;
@@ -305,20 +322,23 @@ int ouroi_space_init(void)
     for (unsigned try = 0; try < 4; try++) {
         uintptr_t base = ((uintptr_t)16 << 40) + (uintptr_t)(ouroi_random_next(&seed) & 1023) * AROUND_BYTES;
         int error;
-        void *probe = ouroi_os.map((void *)base, OUROI_CHUNK_BYTES, OUROI_MAP_EXACT, &error);
+        /* A wish first: ThreadSanitizer takes an address that it does not like for 0, even where it must be exact. */
+        void *probe = ouroi_os.map((void *)base, OUROI_SLICE_BYTES, OUROI_MAP_ANYWHERE, &error);
         if (probe == NULL)
+            return -ENOMEM;
+        ouroi_os.unmap(probe, OUROI_SLICE_BYTES);
+        if ((uintptr_t)probe != base)
             continue;
-        ouroi_os.unmap(probe, OUROI_CHUNK_BYTES);
         if (open_window(base, (void *)(base - MAP_MAX_BYTES), MAP_STEP_BYTES,
                         MAP_MAX_BYTES / sizeof(struct ouroi_slice)))
             return 0;
     }
     /* Where the kernel would put a chunk now. It goes downwards: most of the window lies below. */
     int error;
-    void *probe = ouroi_os.map(NULL, 2 * OUROI_CHUNK_BYTES, OUROI_MAP_ANYWHERE, &error);
+    void *probe = ouroi_os.map(NULL, OUROI_SLICE_BYTES, OUROI_MAP_ANYWHERE, &error);
     if (probe == NULL)
         return -ENOMEM;
-    ouroi_os.unmap(probe, 2 * OUROI_CHUNK_BYTES);
+    ouroi_os.unmap(probe, OUROI_SLICE_BYTES);
     uintptr_t around = ouroi_align_down((uintptr_t)probe, OUROI_CHUNK_BYTES);
     size_t slices = AROUND_BYTES >> OUROI_SLICE_SHIFT;
     uintptr_t base = around > AROUND_BYTES ? around - AROUND_BYTES : OUROI_CHUNK_BYTES;

@@ -6,8 +6,6 @@
  */
 #include "heap/internal.h"
 
-#include "os/inject.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>

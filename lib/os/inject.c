@@ -3,8 +3,6 @@
  * Owns        the count of requests.
  * Sync        the count is a relaxed atomic: which of two racing requests is the n-th does not matter.
  */
-#include "os/inject.h"
-
 #include "os/os.h"
 
 #include <errno.h>

@@ -82,6 +82,17 @@ const char *ouroi_os_getenv(const char *name);
 /* Reads at most size - 1 bytes of a small file into `text`; bytes read or -errno. */
 long ouroi_os_read_file(const char *path, char *text, size_t size);
 
+/* Requests for memory that fail on purpose (inject.c). */
+/* Makes the requests numbered first to last, counted from 1 at this call, fail. first 0: none. */
+void ouroi_os_inject(uint64_t first, uint64_t last);
+
+/* Requests since then. */
+uint64_t ouroi_os_inject_requests(void);
+
+/* As OURO_FAIL_NTH says; debug builds only. */
+void ouroi_os_inject_from_environment(void);
+
+
 /* Bytes of this process in RAM, from /proc. 0: unknown. */
 size_t ouroi_os_resident(void);
 
