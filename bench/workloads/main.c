@@ -43,8 +43,8 @@ static void list(void)
 {
     for (size_t i = 0; i < ouroi_workload_count; i++) {
         const struct ouroi_workload *w = &ouroi_workloads[i];
-        printf("%s\t%s\t%u\t%" PRIu64 "\t%s\n", w->name, w->group == OUROI_ONE_THREAD ? "one" : "many", w->threads,
-               w->ops, w->stands_for);
+        printf("%s\t%s\t%s\t%u\t%" PRIu64 "\t%s\n", w->name, w->group == OUROI_ONE_THREAD ? "one" : "many",
+               w->malloc_bound ? "malloc-bound" : "mixed", w->threads, w->ops, w->stands_for);
     }
 }
 
