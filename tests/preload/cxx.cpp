@@ -282,7 +282,7 @@ void check_new_zero_is_unique()
     void *blocks[200];
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
         blocks[i] = i % 2 == 0 ? ::operator new(opaque(0)) : ::operator new[](opaque(0));
-        EXPECT(blocks[i] != nullptr && is_aligned(blocks[i], 16));
+        EXPECT(blocks[i] != nullptr);
         for (size_t k = 0; k < i; k++) EXPECT(blocks[i] != blocks[k]);
     }
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
@@ -318,7 +318,7 @@ template <typename New, typename Delete> void form(New make, Delete drop)
         for (size_t size : form_sizes) {
             errno = ERRNO_MARK;
             void *p = make(size), *q = make(size);
-            EXPECT(p != nullptr && q != nullptr && is_aligned(p, 16) && is_aligned(q, 16));
+            EXPECT(p != nullptr && q != nullptr);
             fill(p, size, 1);
             fill(q, size, 2);
             EXPECT(verify(p, size, 1));
@@ -421,6 +421,14 @@ void check_over_aligned_types()
     over_aligned<line>();
     over_aligned<page>();
     over_aligned<big_page>();
+}
+
+void check_new_aligned_to_16()
+{
+    for (size_t size = 0; size < 3000; size++) {
+        std::unique_ptr<char[]> one(new char[size]), two(new char[size]);
+        EXPECT(is_aligned(one.get(), 16) && is_aligned(two.get(), 16));
+    }
 }
 
 /* new and malloc are one heap as far as sizes go: usable size is usable. */
@@ -573,6 +581,7 @@ const struct check checks_cxx[] = {
     {"cxx_forms_aligned_small", check_forms_aligned_small, nullptr, ""},
     {"cxx_forms_aligned_large", check_forms_aligned_large, nullptr, ""},
     {"cxx_over_aligned_types", check_over_aligned_types, nullptr, ""},
+    {"cxx_new_aligned_to_16", check_new_aligned_to_16, nullptr, ""},
     {"cxx_new_usable_size", check_new_usable_size, nullptr, ""},
     {"cxx_thread_local_destructors", check_thread_local_destructors, nullptr, ""},
     {"cxx_static_objects", check_static_objects, nullptr, ""},

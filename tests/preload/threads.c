@@ -538,6 +538,7 @@ static void check_exited_threads_memory_is_reused(void)
 /* Cancellation, exits */
 
 static _Atomic bool cancel_sent, past_cancel;
+static bool trims;
 
 static void *allocate_while_cancelled(void *arg)
 {
@@ -549,7 +550,7 @@ static void *allocate_while_cancelled(void *arg)
         EXPECT(p != NULL);
         touch(p, 20 * MIB);
         free(p);
-        malloc_trim(0);
+        if (trims) malloc_trim(0);
     }
     atomic_store(&past_cancel, true);
     pthread_testcancel();
@@ -575,6 +576,12 @@ static void check_allocation_is_no_cancellation_point(void)
     EXPECT(atomic_load(&past_cancel));
     EXPECT(result == PTHREAD_CANCELED);
     exercise(1);
+}
+
+static void check_trim_is_no_cancellation_point(void)
+{
+    trims = true;
+    check_allocation_is_no_cancellation_point();
 }
 
 static void free_argument(void *arg) { free(arg); }
@@ -669,6 +676,7 @@ const struct check checks_threads[] = {
     {"memory_handed_over_at_exit", check_memory_handed_over_at_exit, NULL, ""},
     {"exited_threads_memory_is_reused", check_exited_threads_memory_is_reused, NULL, ""},
     {"allocation_is_no_cancellation_point", check_allocation_is_no_cancellation_point, NULL, ""},
+    {"trim_is_no_cancellation_point", check_trim_is_no_cancellation_point, NULL, ""},
     {"cancelled_threads_do_not_leak", check_cancelled_threads_do_not_leak, NULL, ""},
     {"main_thread_exits_first", check_main_thread_exits_first, NULL, ""},
     {"signals_interrupt_everything", check_signals_interrupt_everything, NULL, ""},
