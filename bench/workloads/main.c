@@ -91,6 +91,8 @@ static struct options parse(int argc, char **argv)
             options.seconds = value;
         else if (strcmp(argv[i], "--seed") == 0)
             options.job.seed = (uint64_t)value;
+        else if (strcmp(argv[i], "--pin") == 0)
+            options.job.pin = value != 0;
         else if (strcmp(argv[i], "--idle") == 0)
             options.idle_seconds = value;
         else {

@@ -36,9 +36,25 @@ _Noreturn void ouroi_bench_die(const char *format, ...)
     _Exit(1);
 }
 
+/* Thread i on the i-th processor that the process may use, round and round. */
+static void team_thread_pin(unsigned index)
+{
+    cpu_set_t allowed, own;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    unsigned nth = index % (unsigned)CPU_COUNT(&allowed);
+    CPU_ZERO(&own);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && nth-- == 0)
+            CPU_SET(cpu, &own);
+    pthread_setaffinity_np(pthread_self(), sizeof own, &own);
+}
+
 static void *team_thread_main(void *arg)
 {
     struct team_thread *self = arg;
+    if (self->member.job->pin)
+        team_thread_pin(self->member.index);
     pthread_barrier_wait(self->start);
     self->fn(&self->member);
     return NULL;

@@ -17,6 +17,7 @@ struct ouroi_job {
     unsigned threads;
     uint64_t ops;
     uint64_t seed;
+    bool pin; /* each thread of a team stays on one processor: steadier, and further from what servers do */
 };
 
 enum ouroi_group { OUROI_ONE_THREAD, OUROI_MANY_THREADS };
