@@ -54,20 +54,17 @@ struct ouroi_slice {
     struct ouroi_run *run;
 };
 
-/* The window: slice number (p - base) >> OUROI_SLICE_SHIFT, below `slices`, has its entry in `map`. */
-struct ouroi_window {
-    uintptr_t base;
-    size_t slices;
-    struct ouroi_slice *map;
-};
-extern struct ouroi_window ouroi_window;
+/* The window: slice number p >> OUROI_SLICE_SHIFT, below `slices`, has its entry in `map`. Two words and no struct, so that
+ * each is an operand of its own in free. */
+extern OUROI_HIDDEN size_t ouroi_window_slices;
+extern OUROI_HIDDEN struct ouroi_slice *ouroi_window_map;
 
 /* The entry of the slice that `p` is in, or NULL if none of ours ever covered it. */
 OUROI_INLINE struct ouroi_slice *ouroi_window_slice(uintptr_t p)
 {
-    size_t index = (p - ouroi_window.base) >> OUROI_SLICE_SHIFT;
+    size_t index = p >> OUROI_SLICE_SHIFT;
     /* It only grows; who has a block from a slice was given it after the growth. */
-    return OUROI_LIKELY(index < OUROI_OWNED_GET_PLAIN(&ouroi_window.slices)) ? &ouroi_window.map[index] : NULL;
+    return OUROI_LIKELY(index < OUROI_OWNED_GET_PLAIN(&ouroi_window_slices)) ? &ouroi_window_map[index] : NULL;
 }
 
 /* The same, for the few chunks that lie outside the window too. Any value of p. */
@@ -112,7 +109,7 @@ size_t ouroi_arena_purge(bool all);
 bool ouroi_arena_reclaim(void);
 
 /* Called from slow paths with no lock held: starts the background thread when there is something to give back. */
-extern uint32_t ouroi_purger_wanted;
+extern OUROI_HIDDEN uint32_t ouroi_purger_wanted;
 void ouroi_purger_start(void);
 OUROI_INLINE void ouroi_purger_poll(void)
 {

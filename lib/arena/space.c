@@ -1,10 +1,11 @@
 /* arena/space.c: address space: the window, the map of its slices, and the few chunks outside.
  *
- * Owns        ouroi_window; the list of gaps in it; the table of what lies outside.
+ * Owns        the window; the list of gaps in it; the table of what lies outside.
  * Invariants  nothing is reserved ahead: a process whose RLIMIT_AS is lowered later finds room for its own mappings.
- *             The window begins at an address far from where Linux puts anything by itself (or, where that cannot be
- *             had, around the place where the kernel put our first chunk), and grows upwards; its map lies below it
- *             and grows with it, so that both are reached by one subtraction.
+ *             The window is all addresses below its end. Our chunks in it begin far from where Linux puts anything by
+ *             itself, and go upwards; the map for what lies below them is one mapping that only reads as zero. Its map
+ *             grows with it, so that an address is looked up without any subtraction. Where there is no such place
+ *             (AddressSanitizer's shadow lies there), all chunks are outside.
  * Sync        the space lock, rank SPACE; readers of the map and of `outside` take none: [OUTSIDE].
  */
 #include "arena/internal.h"
@@ -19,9 +20,10 @@ enum {
 
 #define MAP_STEP_BYTES ((size_t)64 << 10) /* the map of 256 MiB */
 #define MAP_MAX_BYTES ((size_t)4 << 30)   /* of 16 TiB */
-#define AROUND_BYTES ((size_t)64 << 30)   /* the window where the kernel chooses */
+#define MAP_AT ((uintptr_t)80 << 40)      /* or below, if that is free; else where the kernel likes */
 
-struct ouroi_window ouroi_window __attribute__((aligned(OUROI_CACHE_LINE)));
+size_t ouroi_window_slices;
+struct ouroi_slice *ouroi_window_map;
 struct ouroi_lock ouroi_space_lock = OUROI_LOCK_INIT(OUROI_RANK_SPACE);
 
 struct gap {
@@ -31,7 +33,6 @@ struct gap {
 static struct gap gaps[GAPS]; /* by address; no two touch */
 static unsigned gap_count;
 static uintptr_t frontier;    /* the window is used up to here */
-static size_t map_max_slices;
 static size_t reserved_bytes;
 
 struct outside {
@@ -80,18 +81,18 @@ void ouroi_run_set_owner(struct ouroi_run *run, void *owner)
 /* Makes the map cover the window up to `end`. */
 static bool cover(uintptr_t end)
 {
-    size_t need = (end - ouroi_window.base) >> OUROI_SLICE_SHIFT;
-    if (need > map_max_slices)
+    size_t need = end >> OUROI_SLICE_SHIFT;
+    if (need > MAP_MAX_BYTES / sizeof(struct ouroi_slice))
         return false;
-    while (ouroi_window.slices < need) {
+    while (ouroi_window_slices < need) {
         int error;
-        size_t have = ouroi_window.slices * sizeof(struct ouroi_slice);
+        size_t have = ouroi_window_slices * sizeof(struct ouroi_slice);
         size_t more = need * sizeof(struct ouroi_slice) - have;
         more = ouroi_align_up(more, MAP_STEP_BYTES);
-        if (ouroi_os.map((char *)ouroi_window.map + have, more, OUROI_MAP_EXACT, &error) == NULL)
+        if (ouroi_os.map((char *)ouroi_window_map + have, more, OUROI_MAP_EXACT, &error) == NULL)
             return false;
         /* relaxed: see ouroi_window_slice */
-        ouroi_atomic_store_relaxed(&ouroi_window.slices, (have + more) / sizeof(struct ouroi_slice));
+        ouroi_atomic_store_relaxed(&ouroi_window_slices, (have + more) / sizeof(struct ouroi_slice));
     }
     return true;
 }
@@ -164,7 +165,7 @@ static void add_gap(uintptr_t start, size_t chunks)
 static uintptr_t take_place(size_t chunks, size_t align_chunks)
 {
     uintptr_t at = take_gap(chunks, align_chunks);
-    if (at != 0)
+    if (at != 0 || ouroi_window_map == NULL)
         return at;
     at = ouroi_align_up(frontier, align_chunks * OUROI_CHUNK_BYTES);
     uintptr_t end = at + chunks * OUROI_CHUNK_BYTES;
@@ -298,58 +299,35 @@ size_t ouroi_space_reserved(void)
     return reserved_bytes;
 }
 
-/* A window that begins at `base`, its map somewhere below. */
-static bool open_window(uintptr_t base, void *map_at, size_t map_bytes, size_t max_slices)
-{
-    int error;
-    void *map = ouroi_os.map(map_at, map_bytes, map_at != NULL ? OUROI_MAP_EXACT : OUROI_MAP_ANYWHERE, &error);
-    if (map == NULL)
-        return false;
-    ouroi_window.map = map;
-    ouroi_window.base = frontier = base;
-    map_max_slices = max_slices;
-    /* relaxed: before any block was handed out */
-    ouroi_atomic_store_relaxed(&ouroi_window.slices, map_bytes / sizeof(struct ouroi_slice));
-    return true;
-}
-
 int ouroi_space_init(void)
 {
-    if (ouroi_window.map != NULL)
+    static bool done;
+    if (done)
         return 0;
-    /* 16 to 80 TiB: below all that Linux maps by itself on x86-64 and on arm64 with 48 bits; 64 GiB apart. */
+    done = true;
+    /* 8 to 64 GiB, in steps of one: above programs that are not position independent, below all that Linux places by
+     * itself. Under a limit of address space the lowest, whose map is the shortest. */
     uint64_t seed = ouroi_os.now_ns() ^ (uintptr_t)&seed;
+    unsigned spread = ouroi_machine.address_limit_bytes == SIZE_MAX ? 56 : 1;
     for (unsigned try = 0; try < 4; try++) {
-        uintptr_t base = ((uintptr_t)16 << 40) + (uintptr_t)(ouroi_random_next(&seed) & 1023) * AROUND_BYTES;
+        uintptr_t base = (8 + ouroi_random_next(&seed) % spread) << 30;
+        uintptr_t map = MAP_AT - (uintptr_t)(ouroi_random_next(&seed) & 1023) * 8 * MAP_MAX_BYTES;
+        size_t below = base / OUROI_SLICE_BYTES * sizeof(struct ouroi_slice);
         int error;
         /* A wish first: ThreadSanitizer takes an address that it does not like for 0, even where it must be exact. */
         void *probe = ouroi_os.map((void *)base, OUROI_SLICE_BYTES, OUROI_MAP_ANYWHERE, &error);
         if (probe == NULL)
-            return -ENOMEM;
+            return 0; /* no memory now: what comes later lies outside */
         ouroi_os.unmap(probe, OUROI_SLICE_BYTES);
         if ((uintptr_t)probe != base)
             continue;
-        if (open_window(base, (void *)(base - MAP_MAX_BYTES), MAP_STEP_BYTES,
-                        MAP_MAX_BYTES / sizeof(struct ouroi_slice)))
-            return 0;
-    }
-    /* Where the kernel would put a chunk now. It goes downwards: most of the window lies below. */
-    int error;
-    void *probe = ouroi_os.map(NULL, OUROI_SLICE_BYTES, OUROI_MAP_ANYWHERE, &error);
-    if (probe == NULL)
-        return -ENOMEM;
-    ouroi_os.unmap(probe, OUROI_SLICE_BYTES);
-    uintptr_t around = ouroi_align_down((uintptr_t)probe, OUROI_CHUNK_BYTES);
-    size_t slices = AROUND_BYTES >> OUROI_SLICE_SHIFT;
-    uintptr_t base = around > AROUND_BYTES ? around - AROUND_BYTES : OUROI_CHUNK_BYTES;
-    size_t bytes = slices * sizeof(struct ouroi_slice);
-    while (!open_window(base, NULL, bytes, slices)) {
-        bytes /= 2;
-        slices /= 2;
-        base += (around - base) / 2;
-        base = ouroi_align_down(base, OUROI_CHUNK_BYTES);
-        if (slices < OUROI_CHUNK_SLICES)
-            return -ENOMEM;
+        if (ouroi_os.map((void *)map, below, OUROI_MAP_ANYWHERE | OUROI_MAP_READ, &error) != (void *)map)
+            continue;
+        ouroi_window_map = (struct ouroi_slice *)map;
+        frontier = base;
+        /* relaxed: before any block was handed out */
+        ouroi_atomic_store_relaxed(&ouroi_window_slices, base / OUROI_SLICE_BYTES);
+        break;
     }
     return 0;
 }

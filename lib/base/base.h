@@ -18,6 +18,7 @@
 #define OUROI_NOINLINE __attribute__((noinline))
 #define OUROI_INLINE static inline __attribute__((always_inline))
 #define OUROI_EXPORT __attribute__((visibility("default")))
+#define OUROI_HIDDEN __attribute__((visibility("hidden"))) /* of data declared in headers: addressed without the GOT */
 #define OUROI_CACHE_LINE 64
 
 /* OURO_CHECK is always on: corruption and misuse, at constant cost. OURO_ASSERT is for debug builds, OURO_EXPENSIVE for

@@ -122,18 +122,20 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
     char line[64];
     if (OUROI_UNLIKELY(run == NULL))
         ouroi_heap_bad_free(p, run, what);
+    if (OUROI_UNLIKELY(ouroi_options.secure))
+        return; /* which looks for itself */
     if (run->kind == OUROI_RUN_POOL) {
         struct ouroi_pool *pool = ouroi_pool_of(run);
         if (OUROI_UNLIKELY(!ouroi_pool_is_block(pool, p))) {
             ouroi_format(line, sizeof line, "%s inside or beside a block:", what);
             ouroi_heap_bad_free(p, run, line);
         }
-        if (OUROI_UNLIKELY(((const struct ouroi_block *)p)->key == pool) && !ouroi_options.secure &&
+        if (OUROI_UNLIKELY(((const struct ouroi_block *)p)->key == pool) &&
             is_free_already(pool, p)) {
             ouroi_format(line, sizeof line, "%s of a freed block:", what);
             ouroi_heap_bad_free(p, run, line);
         }
-    } else if (OUROI_UNLIKELY(run->start != (uintptr_t)p) && !ouroi_options.secure) {
+    } else if (OUROI_UNLIKELY(run->start != (uintptr_t)p)) {
         ouroi_format(line, sizeof line, "%s inside a block:", what);
         ouroi_heap_bad_free(p, run, line);
     }

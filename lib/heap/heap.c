@@ -7,7 +7,6 @@
 #include "heap/internal.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -41,15 +40,11 @@ unsigned ouroi_heap_threads(void)
     return ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
 }
 
-/* The thread's end. Other destructors may allocate after this one has run, and are run again as long as some key is set:
- * the heap is kept until the last round. */
+/* The thread's end. What other destructors, and libc, still allocate after this comes from a heap for latecomers. */
 static void thread_ends(void *value)
 {
-    struct ouroi_heap *heap = value;
-    if (++heap->exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(key, heap) == 0)
-        return;
-    ouroi_heap_detach(heap);
     late = true;
+    ouroi_heap_detach(value);
 }
 
 int ouroi_heap_start(void)
@@ -97,7 +92,6 @@ struct ouroi_heap *ouroi_heap_attach(void)
     struct ouroi_heap *heap = new_heap();
     if (heap != NULL) {
         heap->used = true;
-        heap->exit_rounds = 0;
         ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     }
     ouroi_lock_release(&heaps_lock);

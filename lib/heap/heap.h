@@ -34,7 +34,6 @@ struct ouroi_heap {
     size_t partial_bytes;
     size_t idle_bytes;             /* free in `partial` pools, as of their last countdown */
     unsigned spares;               /* empty pools kept */
-    unsigned exit_rounds;          /* of pthread's destructors */
     struct ouroi_heap *next;       /* all heaps */
     struct ouroi_heap *next_idle;  /* those without a thread */
     bool used;                     /* has a thread */
@@ -42,8 +41,8 @@ struct ouroi_heap {
 
 /* The calling thread's heap; before its first use, and in threads that are past their end, `ouroi_heap_empty`, whose
  * pools have no blocks, so that nothing need be tested. */
-extern __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec")));
-extern struct ouroi_heap ouroi_heap_empty;
+extern OUROI_HIDDEN __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec")));
+extern OUROI_HIDDEN struct ouroi_heap ouroi_heap_empty;
 
 /* Sets the library up; 0 or -ENOMEM. Idempotent. */
 int ouroi_heap_start(void);

@@ -11,7 +11,9 @@ OUROI_INLINE void *ouroi_pool_pop(struct ouroi_pool *pool)
     if (OUROI_UNLIKELY(block == NULL))
         return NULL;
     OUROI_SEEN_ADD(&pool->seen_allocs, 1);
-    OUROI_OWNED_SET(&pool->free, block->next);
+    struct ouroi_block *next = block->next;
+    OUROI_OWNED_SET(&pool->free, next);
+    __builtin_prefetch(next); /* blocks freed at random lie anywhere: the next malloc finds its own in the cache */
     block->key = NULL;
     OURO_ASSERT(ouroi_pool_mark(pool, block, true));
     return block;
@@ -46,12 +48,12 @@ OUROI_INLINE void *ouroi_heap_alloc_or_errno(size_t size)
 
 OUROI_INLINE void ouroi_heap_free(void *p)
 {
-    size_t index = ((uintptr_t)p - OUROI_OWNED_GET_PLAIN(&ouroi_window.base)) >> OUROI_SLICE_SHIFT;
-    if (OUROI_UNLIKELY(index >= OUROI_OWNED_GET_PLAIN(&ouroi_window.slices))) {
+    size_t index = (uintptr_t)p >> OUROI_SLICE_SHIFT;
+    if (OUROI_UNLIKELY(index >= OUROI_OWNED_GET_PLAIN(&ouroi_window_slices))) {
         ouroi_heap_free_slow(p);
         return;
     }
-    struct ouroi_slice *slice = &ouroi_window.map[index];
+    struct ouroi_slice *slice = &ouroi_window_map[index];
     struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice->run); /* relaxed: see arena.h */
     /* relaxed: only a thread itself makes an entry name its heap */

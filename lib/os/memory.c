@@ -29,7 +29,8 @@ static void *os_map(void *at, size_t bytes, unsigned flags, int *error)
     int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if ((flags & OUROI_MAP_EXACT) != 0)
         how |= MAP_FIXED_NOREPLACE;
-    void *got = mmap(at, bytes, PROT_READ | PROT_WRITE, how, -1, 0);
+    int access = (flags & OUROI_MAP_READ) != 0 ? PROT_READ : PROT_READ | PROT_WRITE;
+    void *got = mmap(at, bytes, access, how, -1, 0);
     if (got != MAP_FAILED && (flags & OUROI_MAP_EXACT) != 0 && got != at) {
         munmap(got, bytes); /* a kernel before 4.17 takes the address for a wish, as ThreadSanitizer does */
         got = MAP_FAILED;

@@ -15,6 +15,7 @@
 enum ouroi_map_flags {
     OUROI_MAP_ANYWHERE = 0, /* `at` is a wish */
     OUROI_MAP_EXACT = 1,    /* at `at` or not at all; never over what is there */
+    OUROI_MAP_READ = 2,     /* zeroes that can be read only */
 };
 
 struct ouroi_os {
@@ -43,7 +44,7 @@ struct ouroi_os {
     /* The NUMA node that the caller runs on. */
     unsigned (*node)(void);
 };
-extern struct ouroi_os ouroi_os;
+extern OUROI_HIDDEN struct ouroi_os ouroi_os;
 
 enum ouroi_numa { OUROI_NUMA_AUTO, OUROI_NUMA_OFF, OUROI_NUMA_INTERLEAVE };
 enum ouroi_thp { OUROI_THP_AUTO, OUROI_THP_NEVER, OUROI_THP_ALWAYS };
@@ -57,7 +58,7 @@ struct ouroi_options {
     uint64_t purge_delay_ns;
     bool secure;
 };
-extern struct ouroi_options ouroi_options;
+extern OUROI_HIDDEN struct ouroi_options ouroi_options;
 
 /* What the machine is. */
 struct ouroi_machine {
@@ -67,7 +68,7 @@ struct ouroi_machine {
     size_t address_limit_bytes;  /* RLIMIT_AS at the start, SIZE_MAX: none */
     bool thp_always;             /* the kernel makes huge pages unasked */
 };
-extern struct ouroi_machine ouroi_machine;
+extern OUROI_HIDDEN struct ouroi_machine ouroi_machine;
 
 /* Reads page size, environment, limits. Idempotent; called with the start-up lock held. Allocates nothing. */
 void ouroi_os_init(void);
