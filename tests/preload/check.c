@@ -20,7 +20,8 @@ static void say(const char *text)
     size_t left = strlen(text);
     while (left > 0) {
         ssize_t n = write(STDERR_FILENO, text, left);
-        if (n <= 0) return;
+        if (n <= 0)
+            return;
         text += n;
         left -= (size_t)n;
     }
@@ -56,11 +57,13 @@ void check_skip(const char *why)
 static size_t read_file(const char *path, char *buffer, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
+    if (fd < 0)
+        return 0;
     size_t used = 0;
     while (used < size - 1) {
         ssize_t n = read(fd, buffer + used, size - 1 - used);
-        if (n <= 0) break;
+        if (n <= 0)
+            break;
         used += (size_t)n;
     }
     close(fd);
@@ -72,7 +75,8 @@ static size_t number_after(const char *text, const char *key)
 {
     size_t length = strlen(key);
     for (const char *at = text; (at = strstr(at, key)) != NULL; at += length) {
-        if ((at == text || at[-1] == '\n') && at[length] == ':') return strtoul(at + length + 1, NULL, 10);
+        if ((at == text || at[-1] == '\n') && at[length] == ':')
+            return strtoul(at + length + 1, NULL, 10);
     }
     return 0;
 }
@@ -93,14 +97,21 @@ size_t rss_bytes(void)
     return (kib != 0 ? kib : status_number("VmRSS")) * KIB;
 }
 
-size_t peak_bytes(void) { return status_number("VmHWM") * KIB; }
+size_t peak_bytes(void)
+{
+    return status_number("VmHWM") * KIB;
+}
 
-size_t vm_bytes(void) { return status_number("VmSize") * KIB; }
+size_t vm_bytes(void)
+{
+    return status_number("VmSize") * KIB;
+}
 
 void peak_reset(void)
 {
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "5", 1) != 1) check_skip("the peak of the resident size cannot be reset here");
+    if (fd < 0 || write(fd, "5", 1) != 1)
+        check_skip("the peak of the resident size cannot be reset here");
     close(fd);
 }
 
@@ -120,8 +131,9 @@ uint64_t now_ns(void)
 
 void sleep_ms(unsigned ms)
 {
-    struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-    while (nanosleep(&ts, &ts) != 0 && errno == EINTR) continue;
+    struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+    while (nanosleep(&ts, &ts) != 0 && errno == EINTR)
+        continue;
 }
 
 static uint64_t mix(uint64_t x)
@@ -151,7 +163,8 @@ bool verify(const void *ptr, size_t size, uint64_t seed)
     size_t i = 0;
     for (; i + 8 <= size; i += 8) {
         uint64_t word = mix(seed + i);
-        if (memcmp(bytes + i, &word, 8) != 0) return false;
+        if (memcmp(bytes + i, &word, 8) != 0)
+            return false;
     }
     uint64_t word = mix(seed + i);
     return memcmp(bytes + i, &word, size - i) == 0;
@@ -166,11 +179,16 @@ bool is_zero(const void *ptr, size_t size)
 void touch(void *ptr, size_t size)
 {
     volatile unsigned char *bytes = ptr;
-    for (size_t i = 0; i < size; i += 4096) bytes[i] = (unsigned char)(i >> 12 | 1);
-    if (size > 0) bytes[size - 1] = 1;
+    for (size_t i = 0; i < size; i += 4096)
+        bytes[i] = (unsigned char)(i >> 12 | 1);
+    if (size > 0)
+        bytes[size - 1] = 1;
 }
 
-bool is_aligned(const void *ptr, size_t alignment) { return ((uintptr_t)ptr & (alignment - 1)) == 0; }
+bool is_aligned(const void *ptr, size_t alignment)
+{
+    return ((uintptr_t)ptr & (alignment - 1)) == 0;
+}
 
 uint64_t next_random(uint64_t *state)
 {
@@ -231,21 +249,26 @@ unsigned long thread_start(thread_fn fn, void *arg, size_t stack_bytes)
     pthread_attr_t attr;
     pthread_t thread;
     EXPECT(pthread_attr_init(&attr) == 0);
-    if (stack_bytes != 0) EXPECT(pthread_attr_setstacksize(&attr, stack_bytes) == 0);
+    if (stack_bytes != 0)
+        EXPECT(pthread_attr_setstacksize(&attr, stack_bytes) == 0);
     int err = pthread_create(&thread, &attr, fn, arg);
     EXPECT_CMP(err, ==, 0);
     pthread_attr_destroy(&attr);
     return thread;
 }
 
-void thread_join(unsigned long thread) { EXPECT(pthread_join(thread, NULL) == 0); }
+void thread_join(unsigned long thread)
+{
+    EXPECT(pthread_join(thread, NULL) == 0);
+}
 
 void expect_child_ok(int pid)
 {
     int status;
     EXPECT(pid > 0);
     pid_t got;
-    do got = waitpid(pid, &status, 0);
+    do
+        got = waitpid(pid, &status, 0);
     while (got < 0 && errno == EINTR);
     EXPECT(got == pid);
     EXPECT(!WIFSIGNALED(status));
@@ -254,7 +277,7 @@ void expect_child_ok(int pid)
 
 void exercise(uint64_t seed)
 {
-    static const size_t sizes[] = {0, 1, 24, 100, 1000, 5000, 40000, 200 * KIB};
+    static const size_t sizes[] = { 0, 1, 24, 100, 1000, 5000, 40000, 200 * KIB };
     void *blocks[COUNT_OF(sizes)][4];
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         size_t size = opaque(sizes[i]);
@@ -262,7 +285,8 @@ void exercise(uint64_t seed)
         blocks[i][1] = calloc(1, size);
         blocks[i][2] = memalign(256, size);
         blocks[i][3] = malloc(size / 2 + 1);
-        for (size_t k = 0; k < 4; k++) EXPECT(blocks[i][k] != NULL);
+        for (size_t k = 0; k < 4; k++)
+            EXPECT(blocks[i][k] != NULL);
         EXPECT(is_aligned(blocks[i][2], 256));
         EXPECT(is_zero(blocks[i][1], size));
         fill(blocks[i][0], size, seed + i);
@@ -277,7 +301,8 @@ void exercise(uint64_t seed)
         EXPECT(verify(blocks[i][1], sizes[i], seed + 100 + i));
         EXPECT(verify(blocks[i][2], sizes[i], seed + 200 + i));
         EXPECT(verify(blocks[i][3], sizes[i] / 2, seed + 300 + i));
-        for (size_t k = 0; k < 4; k++) free(blocks[i][k]);
+        for (size_t k = 0; k < 4; k++)
+            free(blocks[i][k]);
     }
     char *huge = malloc(opaque(5 * MIB));
     EXPECT(huge != NULL);

@@ -37,16 +37,18 @@ struct check {
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-#define EXPECT(cond)                                                                                                   \
-    do {                                                                                                               \
-        if (!(cond)) check_fail(__FILE__, __LINE__, #cond);                                                            \
+#define EXPECT(cond)                               \
+    do {                                           \
+        if (!(cond))                               \
+            check_fail(__FILE__, __LINE__, #cond); \
     } while (0)
 
 /* EXPECT with the two numbers that were compared: EXPECT_CMP(rss, <=, limit). */
-#define EXPECT_CMP(left, op, right)                                                                                    \
-    do {                                                                                                               \
-        unsigned long long check_l = (unsigned long long)(left), check_r = (unsigned long long)(right);                \
-        if (!(check_l op check_r)) check_fail_numbers(__FILE__, __LINE__, #left " " #op " " #right, check_l, check_r); \
+#define EXPECT_CMP(left, op, right)                                                                     \
+    do {                                                                                                \
+        unsigned long long check_l = (unsigned long long)(left), check_r = (unsigned long long)(right); \
+        if (!(check_l op check_r))                                                                      \
+            check_fail_numbers(__FILE__, __LINE__, #left " " #op " " #right, check_l, check_r);         \
     } while (0)
 
 #if defined(__GNUC__)
@@ -73,12 +75,12 @@ static inline size_t opaque(size_t size)
     return size;
 }
 
-size_t rss_bytes(void);           /* resident now */
-size_t peak_bytes(void);          /* the most resident since peak_reset */
+size_t rss_bytes(void);  /* resident now */
+size_t peak_bytes(void); /* the most resident since peak_reset */
 void peak_reset(void);
-size_t vm_bytes(void);            /* address space in use */
+size_t vm_bytes(void);                 /* address space in use */
 size_t status_number(const char *key); /* a number of /proc/self/status, its unit KiB where it has one */
-size_t fault_count(void);         /* minor page faults of this process */
+size_t fault_count(void);              /* minor page faults of this process */
 uint64_t now_ns(void);
 void sleep_ms(unsigned ms);
 

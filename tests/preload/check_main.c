@@ -16,7 +16,8 @@ static const struct check *find_check(const char *name)
 {
     for (size_t t = 0; check_tables[t] != NULL; t++) {
         for (const struct check *c = check_tables[t]; c->name != NULL; c++) {
-            if (strcmp(c->name, name) == 0) return c;
+            if (strcmp(c->name, name) == 0)
+                return c;
         }
     }
     return NULL;
@@ -25,7 +26,8 @@ static const struct check *find_check(const char *name)
 static int list_checks(void)
 {
     for (size_t t = 0; check_tables[t] != NULL; t++) {
-        for (const struct check *c = check_tables[t]; c->name != NULL; c++) printf("%s %s\n", c->name, c->needs);
+        for (const struct check *c = check_tables[t]; c->name != NULL; c++)
+            printf("%s %s\n", c->name, c->needs);
     }
     return 0;
 }
@@ -33,24 +35,28 @@ static int list_checks(void)
 static void before_constructors(int argc, char **argv, char **envp)
 {
     (void)envp;
-    if (argc < 3 || strcmp(argv[1], "--run") != 0) return;
+    if (argc < 3 || strcmp(argv[1], "--run") != 0)
+        return;
     const struct check *c = find_check(argv[2]);
-    if (c != NULL && c->early != NULL) c->early();
+    if (c != NULL && c->early != NULL)
+        c->early();
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*before_constructors_entry)(int, char **, char **) =
-    before_constructors;
+__attribute__((section(".preinit_array"),
+               used)) static void (*before_constructors_entry)(int, char **, char **) = before_constructors;
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && strcmp(argv[1], "--list") == 0) return list_checks();
+    if (argc == 2 && strcmp(argv[1], "--list") == 0)
+        return list_checks();
     if (argc >= 3 && strcmp(argv[1], "--run") == 0) {
         const struct check *c = find_check(argv[2]);
         if (c == NULL) {
             fputs("no such check\n", stderr);
             return 2;
         }
-        if (c->run != NULL) c->run();
+        if (c->run != NULL)
+            c->run();
         return 0;
     }
     fputs("usage: --list | --run NAME\n", stderr);

@@ -12,14 +12,14 @@
 
 #include "tables.h"
 
-static const size_t steps[] = {1,     15,    16,        17,        100,       1000,      1024,     1025,    4000,
-                               8192,  16000, 32 * KIB,  33 * KIB,  64 * KIB,  65 * KIB,  200 * KIB, 1 * MIB, 1 * MIB + 1,
-                               2 * MIB, 5 * MIB};
+static const size_t steps[] = { 1,        15,        16,      17,          100,      1000,     1024,
+                                1025,     4000,      8192,    16000,       32 * KIB, 33 * KIB, 64 * KIB,
+                                65 * KIB, 200 * KIB, 1 * MIB, 1 * MIB + 1, 2 * MIB,  5 * MIB };
 
 /* Transitions that move tens of megabytes: fewer. */
 static void check_realloc_huge_transitions(void)
 {
-    static const size_t huge[] = {900 * KIB, 3 * MIB, 17 * MIB, 40 * MIB, 65 * MIB};
+    static const size_t huge[] = { 900 * KIB, 3 * MIB, 17 * MIB, 40 * MIB, 65 * MIB };
     for (size_t i = 0; i < COUNT_OF(huge); i++) {
         for (size_t k = 0; k < COUNT_OF(huge); k++) {
             size_t both = huge[i] < huge[k] ? huge[i] : huge[k];
@@ -82,7 +82,8 @@ static void check_realloc_zero_frees(void)
         EXPECT(p != NULL);
         memset(p, 1, 1000);
         EXPECT(realloc(keep(p), opaque(0)) == NULL);
-        if (i == 10000) before = rss_bytes();
+        if (i == 10000)
+            before = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, before + 4 * MIB);
     void *large = malloc(64 * MIB);
@@ -99,7 +100,8 @@ static void check_reallocarray_zero_frees(void)
         EXPECT(p != NULL);
         memset(p, 1, 1000);
         EXPECT(reallocarray(keep(p), opaque(0), 8) == NULL);
-        if (i == 10000) before = rss_bytes();
+        if (i == 10000)
+            before = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, before + 4 * MIB);
 }
@@ -153,7 +155,7 @@ static void check_realloc_large_grows_cheaply(void)
 /* Two vectors that grow in turn: neither can always stay in place. */
 static void check_realloc_two_vectors_grow(void)
 {
-    char *v[2] = {NULL, NULL};
+    char *v[2] = { NULL, NULL };
     size_t size = 0;
     for (unsigned i = 0; i < 200; i++) {
         size_t next = size + 100 * KIB;
@@ -165,14 +167,15 @@ static void check_realloc_two_vectors_grow(void)
         size = next;
     }
     for (size_t k = 0; k < 2; k++) {
-        for (size_t at = 0; at < size; at += 100 * KIB) EXPECT(verify(v[k] + at, 100 * KIB, at + k));
+        for (size_t at = 0; at < size; at += 100 * KIB)
+            EXPECT(verify(v[k] + at, 100 * KIB, at + k));
         free(v[k]);
     }
 }
 
 static void check_realloc_ping_pong_no_growth(void)
 {
-    void *blocks[100] = {NULL};
+    void *blocks[100] = { NULL };
     size_t settled = 0;
     for (unsigned round = 0; round < 3000; round++) {
         for (size_t i = 0; i < COUNT_OF(blocks); i++) {
@@ -181,10 +184,12 @@ static void check_realloc_ping_pong_no_growth(void)
             EXPECT(blocks[i] != NULL);
             memset(blocks[i], 1, size);
         }
-        if (round == 300) settled = rss_bytes();
+        if (round == 300)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 4 * MIB);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
 }
 
 static void check_calloc_zero_after_dirty(void)
@@ -199,14 +204,16 @@ static void check_calloc_zero_after_dirty(void)
             EXPECT(blocks[i] != NULL);
             memset(blocks[i], 0xa5, malloc_usable_size(blocks[i]));
         }
-        for (size_t i = 0; i < COUNT; i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT; i++)
+            free(blocks[i]);
         for (size_t i = 0; i < COUNT; i++) {
             size_t size = random_size(&state, 1 * MIB);
             blocks[i] = calloc(1, size);
             EXPECT(blocks[i] != NULL && is_zero(blocks[i], size));
             memset(blocks[i], 0x5a, size);
         }
-        for (size_t i = 0; i < COUNT; i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT; i++)
+            free(blocks[i]);
     }
 }
 
@@ -224,7 +231,8 @@ static void check_calloc_zero_each_size(void)
             blocks[k] = calloc(1, opaque(size));
             EXPECT(blocks[k] != NULL && is_zero(blocks[k], size));
         }
-        for (unsigned k = 0; k < 3; k++) free(blocks[k]);
+        for (unsigned k = 0; k < 3; k++)
+            free(blocks[k]);
     }
 }
 
@@ -257,7 +265,8 @@ static void check_calloc_zero_after_shrink(void)
             z[i] = calloc(1, 1 * MIB);
             EXPECT(z[i] != NULL && is_zero(z[i], 1 * MIB));
         }
-        for (size_t i = 0; i < COUNT_OF(z); i++) free(z[i]);
+        for (size_t i = 0; i < COUNT_OF(z); i++)
+            free(z[i]);
         free(p);
     }
 }
@@ -293,13 +302,15 @@ static void check_calloc_zero_after_trim(void)
             EXPECT(blocks[i] != NULL);
             memset(blocks[i], 0x99, 3000 + i);
         }
-        for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            free(blocks[i]);
         malloc_trim(0);
         for (size_t i = 0; i < COUNT_OF(blocks); i++) {
             blocks[i] = calloc(1, 3000 + i);
             EXPECT(blocks[i] != NULL && is_zero(blocks[i], 3000 + i));
         }
-        for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            free(blocks[i]);
     }
 }
 
@@ -315,8 +326,10 @@ static void check_usable_to_last_byte(void)
             EXPECT_CMP(malloc_usable_size(blocks[i]), >=, size);
             fill(blocks[i], malloc_usable_size(blocks[i]), i);
         }
-        for (size_t i = 0; i < COUNT; i++) EXPECT(verify(blocks[i], malloc_usable_size(blocks[i]), i));
-        for (size_t i = 0; i < COUNT; i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT; i++)
+            EXPECT(verify(blocks[i], malloc_usable_size(blocks[i]), i));
+        for (size_t i = 0; i < COUNT; i++)
+            free(blocks[i]);
     }
 }
 
@@ -385,7 +398,7 @@ static void shadow_step(struct shadow *s, uint64_t *state, size_t max)
             size_t both = size < s->size ? size : s->size;
             unsigned char *p = realloc(s->ptr, size + 1);
             EXPECT(p != NULL && verify(p, both, s->seed));
-            *s = (struct shadow){p, size + 1, r};
+            *s = (struct shadow){ p, size + 1, r };
             fill(p, s->size, r);
             return;
         }
@@ -415,21 +428,30 @@ static void shadow_step(struct shadow *s, uint64_t *state, size_t max)
 
 static void shadow_run(uint64_t seed, size_t slots, unsigned ms, size_t max)
 {
-    struct shadow *table = mmap(NULL, slots * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct shadow *table =
+        mmap(NULL, slots * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT(table != MAP_FAILED);
     uint64_t state = seed, end = now_ns() + (uint64_t)ms * 1000000u;
     while (now_ns() < end) {
-        for (unsigned i = 0; i < 200; i++) shadow_step(&table[next_random(&state) % slots], &state, max);
+        for (unsigned i = 0; i < 200; i++)
+            shadow_step(&table[next_random(&state) % slots], &state, max);
     }
     for (size_t i = 0; i < slots; i++) {
-        if (table[i].ptr != NULL) EXPECT(verify(table[i].ptr, table[i].size, table[i].seed));
+        if (table[i].ptr != NULL)
+            EXPECT(verify(table[i].ptr, table[i].size, table[i].seed));
         free(table[i].ptr);
     }
 }
 
-static void check_shadow_one_thread(void) { shadow_run(1, 3000, 1500, 2 * MIB); }
+static void check_shadow_one_thread(void)
+{
+    shadow_run(1, 3000, 1500, 2 * MIB);
+}
 
-static void check_shadow_small_blocks(void) { shadow_run(2, 20000, 1500, 300); }
+static void check_shadow_small_blocks(void)
+{
+    shadow_run(2, 20000, 1500, 300);
+}
 
 static void *shadow_thread(void *arg)
 {
@@ -440,8 +462,10 @@ static void *shadow_thread(void *arg)
 static void check_shadow_threads(void)
 {
     unsigned long threads[8];
-    for (size_t i = 0; i < COUNT_OF(threads); i++) threads[i] = thread_start(shadow_thread, (void *)(100 + i), 0);
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = thread_start(shadow_thread, (void *)(100 + i), 0);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
 }
 
 /* Blocks pass from thread to thread through slots that each takes by exchange. */
@@ -457,7 +481,8 @@ static void *exchange_thread(void *arg)
             s->ptr = NULL;
             shadow_step(s, &state, 60 * KIB);
             s = atomic_exchange(&exchange_slots[next_random(&state) % COUNT_OF(exchange_slots)], s);
-            if (s == NULL) continue;
+            if (s == NULL)
+                continue;
             EXPECT(verify(s->ptr, s->size, s->seed));
             free(s->ptr);
             free(s);
@@ -469,8 +494,10 @@ static void *exchange_thread(void *arg)
 static void check_shadow_exchange(void)
 {
     unsigned long threads[6];
-    for (size_t i = 0; i < COUNT_OF(threads); i++) threads[i] = thread_start(exchange_thread, (void *)(200 + i), 0);
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = thread_start(exchange_thread, (void *)(200 + i), 0);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
 }
 
 /* Address ranges of all living blocks are disjoint; sorted once and compared. */
@@ -492,46 +519,50 @@ static void check_living_blocks_are_disjoint(void)
     uint64_t state = 31;
     for (unsigned round = 0; round < 3; round++) {
         for (size_t i = 0; i < COUNT; i++) {
-            if (round > 0 && next_random(&state) % 3 != 0) continue;
+            if (round > 0 && next_random(&state) % 3 != 0)
+                continue;
             free((void *)ranges[i].begin);
             size_t size = random_size(&state, 5000);
             void *p = malloc(size);
             EXPECT(p != NULL);
-            ranges[i] = (struct range){(uintptr_t)p, (uintptr_t)p + malloc_usable_size(p)};
-            if (ranges[i].end == ranges[i].begin) ranges[i].end++;
+            ranges[i] = (struct range){ (uintptr_t)p, (uintptr_t)p + malloc_usable_size(p) };
+            if (ranges[i].end == ranges[i].begin)
+                ranges[i].end++;
         }
         memcpy(sorted, ranges, sizeof sorted);
         qsort(sorted, COUNT, sizeof *sorted, by_begin);
-        for (size_t i = 1; i < COUNT; i++) EXPECT(sorted[i - 1].end <= sorted[i].begin);
+        for (size_t i = 1; i < COUNT; i++)
+            EXPECT(sorted[i - 1].end <= sorted[i].begin);
     }
-    for (size_t i = 0; i < COUNT; i++) free((void *)ranges[i].begin);
+    for (size_t i = 0; i < COUNT; i++)
+        free((void *)ranges[i].begin);
 }
 
 const struct check checks_content[] = {
-    {"realloc_all_transitions", check_realloc_all_transitions, NULL, ""},
-    {"realloc_huge_transitions", check_realloc_huge_transitions, NULL, ""},
-    {"realloc_chain_up_and_down", check_realloc_chain_up_and_down, NULL, ""},
-    {"realloc_zero_frees_returns_null", check_realloc_zero_frees, NULL, ""},
-    {"reallocarray_zero_frees_returns_null", check_reallocarray_zero_frees, NULL, ""},
-    {"realloc_same_size_stays", check_realloc_same_size_stays, NULL, ""},
-    {"realloc_to_usable_size_stays", check_realloc_to_usable_size_stays, NULL, ""},
-    {"realloc_large_grows_cheaply", check_realloc_large_grows_cheaply, NULL, ""},
-    {"realloc_two_vectors_grow", check_realloc_two_vectors_grow, NULL, ""},
-    {"realloc_ping_pong_no_growth", check_realloc_ping_pong_no_growth, NULL, ""},
-    {"calloc_zero_after_dirty", check_calloc_zero_after_dirty, NULL, ""},
-    {"calloc_zero_each_size", check_calloc_zero_each_size, NULL, ""},
-    {"calloc_zero_large_reused", check_calloc_zero_large_reused, NULL, ""},
-    {"calloc_zero_after_shrink", check_calloc_zero_after_shrink, NULL, ""},
-    {"calloc_zero_after_remote_free", check_calloc_zero_after_remote_free, NULL, ""},
-    {"calloc_zero_after_trim", check_calloc_zero_after_trim, NULL, ""},
-    {"usable_to_last_byte", check_usable_to_last_byte, NULL, ""},
-    {"usable_size_of_large", check_usable_size_of_large, NULL, ""},
-    {"usable_size_after_realloc", check_usable_size_after_realloc, NULL, ""},
-    {"mprotect_inside_block", check_mprotect_inside_block, NULL, ""},
-    {"shadow_one_thread", check_shadow_one_thread, NULL, ""},
-    {"shadow_small_blocks", check_shadow_small_blocks, NULL, ""},
-    {"shadow_threads", check_shadow_threads, NULL, ""},
-    {"shadow_exchange_between_threads", check_shadow_exchange, NULL, ""},
-    {"living_blocks_are_disjoint", check_living_blocks_are_disjoint, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "realloc_all_transitions", check_realloc_all_transitions, NULL, "" },
+    { "realloc_huge_transitions", check_realloc_huge_transitions, NULL, "" },
+    { "realloc_chain_up_and_down", check_realloc_chain_up_and_down, NULL, "" },
+    { "realloc_zero_frees_returns_null", check_realloc_zero_frees, NULL, "" },
+    { "reallocarray_zero_frees_returns_null", check_reallocarray_zero_frees, NULL, "" },
+    { "realloc_same_size_stays", check_realloc_same_size_stays, NULL, "" },
+    { "realloc_to_usable_size_stays", check_realloc_to_usable_size_stays, NULL, "" },
+    { "realloc_large_grows_cheaply", check_realloc_large_grows_cheaply, NULL, "" },
+    { "realloc_two_vectors_grow", check_realloc_two_vectors_grow, NULL, "" },
+    { "realloc_ping_pong_no_growth", check_realloc_ping_pong_no_growth, NULL, "" },
+    { "calloc_zero_after_dirty", check_calloc_zero_after_dirty, NULL, "" },
+    { "calloc_zero_each_size", check_calloc_zero_each_size, NULL, "" },
+    { "calloc_zero_large_reused", check_calloc_zero_large_reused, NULL, "" },
+    { "calloc_zero_after_shrink", check_calloc_zero_after_shrink, NULL, "" },
+    { "calloc_zero_after_remote_free", check_calloc_zero_after_remote_free, NULL, "" },
+    { "calloc_zero_after_trim", check_calloc_zero_after_trim, NULL, "" },
+    { "usable_to_last_byte", check_usable_to_last_byte, NULL, "" },
+    { "usable_size_of_large", check_usable_size_of_large, NULL, "" },
+    { "usable_size_after_realloc", check_usable_size_after_realloc, NULL, "" },
+    { "mprotect_inside_block", check_mprotect_inside_block, NULL, "" },
+    { "shadow_one_thread", check_shadow_one_thread, NULL, "" },
+    { "shadow_small_blocks", check_shadow_small_blocks, NULL, "" },
+    { "shadow_threads", check_shadow_threads, NULL, "" },
+    { "shadow_exchange_between_threads", check_shadow_exchange, NULL, "" },
+    { "living_blocks_are_disjoint", check_living_blocks_are_disjoint, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };

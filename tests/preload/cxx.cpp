@@ -21,11 +21,13 @@
 
 #include "tables.h"
 
-namespace {
+namespace
+{
 
 const size_t huge = static_cast<size_t>(PTRDIFF_MAX) - 4096;
 
-template <typename Call> void expect_bad_alloc(Call call)
+template <typename Call>
+void expect_bad_alloc(Call call)
 {
     bool thrown = false;
     try {
@@ -97,10 +99,12 @@ void *reserve;
 
 void give_up_at_third()
 {
-    if (++handler_calls == 3) std::set_new_handler(nullptr);
+    if (++handler_calls == 3)
+        std::set_new_handler(nullptr);
 }
 
-template <typename Call> void expect_three_calls(Call call)
+template <typename Call>
+void expect_three_calls(Call call)
 {
     handler_calls = 0;
     std::set_new_handler(give_up_at_third);
@@ -129,15 +133,17 @@ void check_handler_is_called_by_aligned()
 {
     expect_three_calls([] { expect_bad_alloc([] { return ::operator new(opaque(huge), std::align_val_t(128)); }); });
     expect_three_calls([] { expect_bad_alloc([] { return ::operator new[](opaque(huge), std::align_val_t(128)); }); });
-    expect_three_calls(
-        [] { EXPECT(::operator new(opaque(huge), std::align_val_t(128), std::nothrow) == nullptr); });
+    expect_three_calls([] { EXPECT(::operator new(opaque(huge), std::align_val_t(128), std::nothrow) == nullptr); });
 }
 
 struct of_handler {
     int code;
 };
 
-void throw_from_handler() { throw of_handler{42}; }
+void throw_from_handler()
+{
+    throw of_handler{ 42 };
+}
 
 void check_handler_throws()
 {
@@ -151,7 +157,10 @@ void check_handler_throws()
     EXPECT_CMP(code, ==, 42);
 }
 
-void throw_bad_alloc_from_handler() { throw std::bad_alloc(); }
+void throw_bad_alloc_from_handler()
+{
+    throw std::bad_alloc();
+}
 
 void check_handler_throws_in_nothrow()
 {
@@ -194,15 +203,26 @@ void succeed_after_handler(size_t size, bool aligned, bool nothrow)
     touch(p, size);
     expect_bad_alloc([size] { return ::operator new(opaque(size * 2)); });
     EXPECT_CMP(handler_calls, ==, 2);
-    if (aligned) ::operator delete(p, std::align_val_t(4096));
-    else ::operator delete(p);
+    if (aligned)
+        ::operator delete(p, std::align_val_t(4096));
+    else
+        ::operator delete(p);
     limit_lift(RLIMIT_AS);
     exercise(2);
 }
 
-void check_handler_frees_then_new_succeeds() { succeed_after_handler(200 * MIB, false, false); }
-void check_handler_frees_then_nothrow_succeeds() { succeed_after_handler(200 * MIB, false, true); }
-void check_handler_frees_then_aligned_succeeds() { succeed_after_handler(200 * MIB, true, false); }
+void check_handler_frees_then_new_succeeds()
+{
+    succeed_after_handler(200 * MIB, false, false);
+}
+void check_handler_frees_then_nothrow_succeeds()
+{
+    succeed_after_handler(200 * MIB, false, true);
+}
+void check_handler_frees_then_aligned_succeeds()
+{
+    succeed_after_handler(200 * MIB, true, false);
+}
 
 std::vector<std::unique_ptr<char[]>> reserve_blocks;
 
@@ -210,7 +230,8 @@ void free_some_blocks()
 {
     handler_calls++;
     for (unsigned i = 0; i < 1000; i++) {
-        if (reserve_blocks.empty()) throw std::bad_alloc();
+        if (reserve_blocks.empty())
+            throw std::bad_alloc();
         reserve_blocks.pop_back();
     }
 }
@@ -219,7 +240,8 @@ void free_some_blocks()
 void check_handler_called_until_nothing_is_left()
 {
     reserve_blocks.reserve(20000);
-    for (unsigned i = 0; i < 20000; i++) reserve_blocks.emplace_back(new char[1000]);
+    for (unsigned i = 0; i < 20000; i++)
+        reserve_blocks.emplace_back(new char[1000]);
     limit_to(RLIMIT_AS, vm_bytes() + 8 * MIB);
     std::set_new_handler(free_some_blocks);
     struct node {
@@ -263,13 +285,15 @@ void check_bad_alloc_without_memory()
         limit_to(RLIMIT_AS, vm_bytes() + 32 * MIB);
         bool thrown = false;
         try {
-            while (blocks.size() < 100000) blocks.push_back(new char[7000]);
+            while (blocks.size() < 100000)
+                blocks.push_back(new char[7000]);
         } catch (const std::bad_alloc &) {
             thrown = true;
         }
         EXPECT(thrown);
         limit_lift(RLIMIT_AS);
-        for (char *p : blocks) delete[] p;
+        for (char *p : blocks)
+            delete[] p;
         blocks.clear();
         exercise(round);
     }
@@ -283,11 +307,14 @@ void check_new_zero_is_unique()
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
         blocks[i] = i % 2 == 0 ? ::operator new(opaque(0)) : ::operator new[](opaque(0));
         EXPECT(blocks[i] != nullptr);
-        for (size_t k = 0; k < i; k++) EXPECT(blocks[i] != blocks[k]);
+        for (size_t k = 0; k < i; k++)
+            EXPECT(blocks[i] != blocks[k]);
     }
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
-        if (i % 2 == 0) ::operator delete(blocks[i]);
-        else ::operator delete[](blocks[i]);
+        if (i % 2 == 0)
+            ::operator delete(blocks[i]);
+        else
+            ::operator delete[](blocks[i]);
     }
 }
 
@@ -309,9 +336,10 @@ void check_delete_null()
     EXPECT_CMP(errno, ==, ERRNO_MARK);
 }
 
-const size_t form_sizes[] = {0, 1, 16, 100, 1000, 5000, 40000, 100 * KIB};
+const size_t form_sizes[] = { 0, 1, 16, 100, 1000, 5000, 40000, 100 * KIB };
 
-template <typename New, typename Delete> void form(New make, Delete drop)
+template <typename New, typename Delete>
+void form(New make, Delete drop)
 {
     size_t settled = 0;
     for (unsigned round = 0; round < 40; round++) {
@@ -327,7 +355,8 @@ template <typename New, typename Delete> void form(New make, Delete drop)
             drop(q, size);
             EXPECT_CMP(errno, ==, ERRNO_MARK);
         }
-        if (round == 5) settled = rss_bytes();
+        if (round == 5)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 8 * MIB);
 }
@@ -346,20 +375,25 @@ void check_forms_sized()
 
 void check_forms_nothrow()
 {
-    form([](size_t n) { return ::operator new(n, std::nothrow); }, [](void *p, size_t) { ::operator delete(p, std::nothrow); });
-    form([](size_t n) { return ::operator new[](n, std::nothrow); }, [](void *p, size_t) { ::operator delete[](p, std::nothrow); });
+    form([](size_t n) { return ::operator new(n, std::nothrow); },
+         [](void *p, size_t) { ::operator delete(p, std::nothrow); });
+    form([](size_t n) { return ::operator new[](n, std::nothrow); },
+         [](void *p, size_t) { ::operator delete[](p, std::nothrow); });
 }
 
-template <size_t Alignment> void forms_aligned()
+template <size_t Alignment>
+void forms_aligned()
 {
-    const std::align_val_t a{Alignment};
+    const std::align_val_t a{ Alignment };
     auto aligned = [](void *p) {
         EXPECT(is_aligned(p, Alignment));
         return p;
     };
     form([=](size_t n) { return aligned(::operator new(n, a)); }, [=](void *p, size_t) { ::operator delete(p, a); });
-    form([=](size_t n) { return aligned(::operator new[](n, a)); }, [=](void *p, size_t) { ::operator delete[](p, a); });
-    form([=](size_t n) { return aligned(::operator new(n, a)); }, [=](void *p, size_t n) { ::operator delete(p, n, a); });
+    form([=](size_t n) { return aligned(::operator new[](n, a)); },
+         [=](void *p, size_t) { ::operator delete[](p, a); });
+    form([=](size_t n) { return aligned(::operator new(n, a)); },
+         [=](void *p, size_t n) { ::operator delete(p, n, a); });
     form([=](size_t n) { return aligned(::operator new[](n, a)); },
          [=](void *p, size_t n) { ::operator delete[](p, n, a); });
     form([=](size_t n) { return aligned(::operator new(n, a, std::nothrow)); },
@@ -393,7 +427,8 @@ struct alignas(64 * KIB) big_page {
     char bytes[64 * KIB];
 };
 
-template <typename T> void over_aligned()
+template <typename T>
+void over_aligned()
 {
     std::vector<std::unique_ptr<T>> ones;
     std::vector<std::unique_ptr<T[]>> manys;
@@ -454,7 +489,8 @@ struct of_thread {
     {
         EXPECT(text.size() == 500 && text[499] == 'x');
         std::map<int, std::string> last;
-        for (int i = 0; i < 50; i++) last[i] = std::string(static_cast<size_t>(i * 10), 'y');
+        for (int i = 0; i < 50; i++)
+            last[i] = std::string(static_cast<size_t>(i * 10), 'y');
         numbers.resize(100000);
         destroyed++;
     }
@@ -471,7 +507,8 @@ void check_thread_local_destructors()
             object_of_thread.text[0] = 'x';
             strings_of_thread.assign(20, std::string(100, 'z'));
         }).join();
-        if (i == 300) settled = rss_bytes();
+        if (i == 300)
+            settled = rss_bytes();
     }
     EXPECT_CMP(destroyed.load(), ==, 3000);
     EXPECT_CMP(rss_bytes(), <=, settled + 6 * MIB);
@@ -482,8 +519,10 @@ struct of_program {
     of_program() = default;
     ~of_program()
     {
-        for (int i = 0; i < 1000; i++) table[std::to_string(i)] += "more";
-        if (!table.empty() && table.size() < 1000) check_fail(__FILE__, __LINE__, "the table of a static object");
+        for (int i = 0; i < 1000; i++)
+            table[std::to_string(i)] += "more";
+        if (!table.empty() && table.size() < 1000)
+            check_fail(__FILE__, __LINE__, "the table of a static object");
     }
 };
 
@@ -491,7 +530,8 @@ of_program object_of_program;
 
 void check_static_objects()
 {
-    for (int i = 0; i < 1000; i++) object_of_program.table[std::to_string(i)] = std::string(static_cast<size_t>(i), 'a');
+    for (int i = 0; i < 1000; i++)
+        object_of_program.table[std::to_string(i)] = std::string(static_cast<size_t>(i), 'a');
     static of_program local;
     local.table["key"] = "value";
     object_of_thread.text[1] = 'x';
@@ -505,7 +545,8 @@ void check_containers_and_futures()
     for (unsigned i = 0; i < 60; i++) {
         futures.push_back(std::async(std::launch::async, [i, shared] {
             std::unordered_map<std::string, std::vector<unsigned>> index;
-            for (unsigned k = 0; k < 3000; k++) index["key" + std::to_string(k * i % 997)].push_back(k);
+            for (unsigned k = 0; k < 3000; k++)
+                index["key" + std::to_string(k * i % 997)].push_back(k);
             size_t total = 0;
             for (auto &entry : index) {
                 EXPECT(std::is_sorted(entry.second.begin(), entry.second.end()));
@@ -515,18 +556,20 @@ void check_containers_and_futures()
         }));
     }
     shared.reset();
-    for (auto &f : futures) EXPECT_CMP(f.get(), ==, 3100);
+    for (auto &f : futures)
+        EXPECT_CMP(f.get(), ==, 3100);
 }
 
 void check_exceptions_in_threads()
 {
-    std::atomic<unsigned> caught{0};
+    std::atomic<unsigned> caught{ 0 };
     std::vector<std::thread> threads;
     for (unsigned t = 0; t < 6; t++) {
         threads.emplace_back([&caught] {
             for (unsigned i = 0; i < 3000; i++) {
                 try {
-                    if (i % 3 == 0) keep(::operator new(opaque(huge)));
+                    if (i % 3 == 0)
+                        keep(::operator new(opaque(huge)));
                     throw std::string(i % 500, 'e');
                 } catch (const std::bad_alloc &) {
                     caught++;
@@ -537,7 +580,8 @@ void check_exceptions_in_threads()
             }
         });
     }
-    for (auto &t : threads) t.join();
+    for (auto &t : threads)
+        t.join();
     EXPECT_CMP(caught.load(), ==, 18000);
 }
 
@@ -546,7 +590,8 @@ void check_vector_grows_to_512_mib()
     peak_reset();
     size_t before = rss_bytes();
     std::vector<char> v;
-    while (v.size() < 128 * MIB) v.insert(v.end(), 1 * MIB, 'v');
+    while (v.size() < 128 * MIB)
+        v.insert(v.end(), 1 * MIB, 'v');
     v.shrink_to_fit();
     EXPECT_CMP(peak_bytes() - before, <=, 128 * MIB * 3 + 16 * MIB);
     v = std::vector<char>();
@@ -556,37 +601,37 @@ void check_vector_grows_to_512_mib()
 } // namespace
 
 const struct check checks_cxx[] = {
-    {"cxx_new_throws", check_new_throws, nullptr, ""},
-    {"cxx_new_array_throws", check_new_array_throws, nullptr, ""},
-    {"cxx_aligned_new_throws", check_aligned_new_throws, nullptr, ""},
-    {"cxx_nothrow_returns_null", check_new_nothrow_returns_null, nullptr, ""},
-    {"cxx_aligned_nothrow_returns_null", check_aligned_nothrow_returns_null, nullptr, ""},
-    {"cxx_bad_array_new_length", check_bad_array_new_length, nullptr, ""},
-    {"cxx_handler_is_called", check_handler_is_called, nullptr, ""},
-    {"cxx_handler_is_called_by_array", check_handler_is_called_by_array, nullptr, ""},
-    {"cxx_handler_is_called_by_nothrow", check_handler_is_called_by_nothrow, nullptr, ""},
-    {"cxx_handler_is_called_by_aligned", check_handler_is_called_by_aligned, nullptr, ""},
-    {"cxx_handler_throws", check_handler_throws, nullptr, ""},
-    {"cxx_handler_throws_in_nothrow", check_handler_throws_in_nothrow, nullptr, ""},
-    {"cxx_handler_frees_then_new_succeeds", check_handler_frees_then_new_succeeds, nullptr, ""},
-    {"cxx_handler_frees_then_nothrow_succeeds", check_handler_frees_then_nothrow_succeeds, nullptr, ""},
-    {"cxx_handler_frees_then_aligned_succeeds", check_handler_frees_then_aligned_succeeds, nullptr, ""},
-    {"cxx_handler_called_until_nothing_is_left", check_handler_called_until_nothing_is_left, nullptr, ""},
-    {"cxx_bad_alloc_without_memory", check_bad_alloc_without_memory, nullptr, ""},
-    {"cxx_new_zero_is_unique", check_new_zero_is_unique, nullptr, ""},
-    {"cxx_delete_null", check_delete_null, nullptr, ""},
-    {"cxx_forms_plain", check_forms_plain, nullptr, ""},
-    {"cxx_forms_sized", check_forms_sized, nullptr, ""},
-    {"cxx_forms_nothrow", check_forms_nothrow, nullptr, ""},
-    {"cxx_forms_aligned_small", check_forms_aligned_small, nullptr, ""},
-    {"cxx_forms_aligned_large", check_forms_aligned_large, nullptr, ""},
-    {"cxx_over_aligned_types", check_over_aligned_types, nullptr, ""},
-    {"cxx_new_aligned_to_16", check_new_aligned_to_16, nullptr, ""},
-    {"cxx_new_usable_size", check_new_usable_size, nullptr, ""},
-    {"cxx_thread_local_destructors", check_thread_local_destructors, nullptr, ""},
-    {"cxx_static_objects", check_static_objects, nullptr, ""},
-    {"cxx_containers_and_futures", check_containers_and_futures, nullptr, ""},
-    {"cxx_exceptions_in_threads", check_exceptions_in_threads, nullptr, ""},
-    {"cxx_vector_grows", check_vector_grows_to_512_mib, nullptr, ""},
-    {nullptr, nullptr, nullptr, nullptr},
+    { "cxx_new_throws", check_new_throws, nullptr, "" },
+    { "cxx_new_array_throws", check_new_array_throws, nullptr, "" },
+    { "cxx_aligned_new_throws", check_aligned_new_throws, nullptr, "" },
+    { "cxx_nothrow_returns_null", check_new_nothrow_returns_null, nullptr, "" },
+    { "cxx_aligned_nothrow_returns_null", check_aligned_nothrow_returns_null, nullptr, "" },
+    { "cxx_bad_array_new_length", check_bad_array_new_length, nullptr, "" },
+    { "cxx_handler_is_called", check_handler_is_called, nullptr, "" },
+    { "cxx_handler_is_called_by_array", check_handler_is_called_by_array, nullptr, "" },
+    { "cxx_handler_is_called_by_nothrow", check_handler_is_called_by_nothrow, nullptr, "" },
+    { "cxx_handler_is_called_by_aligned", check_handler_is_called_by_aligned, nullptr, "" },
+    { "cxx_handler_throws", check_handler_throws, nullptr, "" },
+    { "cxx_handler_throws_in_nothrow", check_handler_throws_in_nothrow, nullptr, "" },
+    { "cxx_handler_frees_then_new_succeeds", check_handler_frees_then_new_succeeds, nullptr, "" },
+    { "cxx_handler_frees_then_nothrow_succeeds", check_handler_frees_then_nothrow_succeeds, nullptr, "" },
+    { "cxx_handler_frees_then_aligned_succeeds", check_handler_frees_then_aligned_succeeds, nullptr, "" },
+    { "cxx_handler_called_until_nothing_is_left", check_handler_called_until_nothing_is_left, nullptr, "" },
+    { "cxx_bad_alloc_without_memory", check_bad_alloc_without_memory, nullptr, "" },
+    { "cxx_new_zero_is_unique", check_new_zero_is_unique, nullptr, "" },
+    { "cxx_delete_null", check_delete_null, nullptr, "" },
+    { "cxx_forms_plain", check_forms_plain, nullptr, "" },
+    { "cxx_forms_sized", check_forms_sized, nullptr, "" },
+    { "cxx_forms_nothrow", check_forms_nothrow, nullptr, "" },
+    { "cxx_forms_aligned_small", check_forms_aligned_small, nullptr, "" },
+    { "cxx_forms_aligned_large", check_forms_aligned_large, nullptr, "" },
+    { "cxx_over_aligned_types", check_over_aligned_types, nullptr, "" },
+    { "cxx_new_aligned_to_16", check_new_aligned_to_16, nullptr, "" },
+    { "cxx_new_usable_size", check_new_usable_size, nullptr, "" },
+    { "cxx_thread_local_destructors", check_thread_local_destructors, nullptr, "" },
+    { "cxx_static_objects", check_static_objects, nullptr, "" },
+    { "cxx_containers_and_futures", check_containers_and_futures, nullptr, "" },
+    { "cxx_exceptions_in_threads", check_exceptions_in_threads, nullptr, "" },
+    { "cxx_vector_grows", check_vector_grows_to_512_mib, nullptr, "" },
+    { nullptr, nullptr, nullptr, nullptr },
 };

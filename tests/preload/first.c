@@ -38,18 +38,54 @@ static void use_and_free(void *p, size_t size)
     free(p);
 }
 
-static void first_malloc(void) { use_and_free(malloc(opaque(40)), 40); }
-static void first_malloc_zero(void) { use_and_free(malloc(opaque(0)), 0); }
-static void first_malloc_medium(void) { use_and_free(malloc(opaque(20000)), 20000); }
-static void first_malloc_large(void) { use_and_free(malloc(opaque(5 * MIB)), 5 * MIB); }
-static void first_realloc_null(void) { use_and_free(realloc(keep(NULL), opaque(40)), 40); }
-static void first_realloc_null_zero(void) { use_and_free(realloc(keep(NULL), opaque(0)), 0); }
-static void first_reallocarray_null(void) { use_and_free(reallocarray(keep(NULL), opaque(4), 10), 40); }
-static void first_memalign(void) { use_and_free(memalign(64, opaque(100)), 100); }
-static void first_memalign_large(void) { use_and_free(memalign(4 * MIB, opaque(100)), 100); }
-static void first_aligned_alloc(void) { use_and_free(aligned_alloc(256, opaque(512)), 512); }
-static void first_valloc(void) { use_and_free(valloc(opaque(100)), 100); }
-static void first_pvalloc(void) { use_and_free(pvalloc(opaque(100)), 4096); }
+static void first_malloc(void)
+{
+    use_and_free(malloc(opaque(40)), 40);
+}
+static void first_malloc_zero(void)
+{
+    use_and_free(malloc(opaque(0)), 0);
+}
+static void first_malloc_medium(void)
+{
+    use_and_free(malloc(opaque(20000)), 20000);
+}
+static void first_malloc_large(void)
+{
+    use_and_free(malloc(opaque(5 * MIB)), 5 * MIB);
+}
+static void first_realloc_null(void)
+{
+    use_and_free(realloc(keep(NULL), opaque(40)), 40);
+}
+static void first_realloc_null_zero(void)
+{
+    use_and_free(realloc(keep(NULL), opaque(0)), 0);
+}
+static void first_reallocarray_null(void)
+{
+    use_and_free(reallocarray(keep(NULL), opaque(4), 10), 40);
+}
+static void first_memalign(void)
+{
+    use_and_free(memalign(64, opaque(100)), 100);
+}
+static void first_memalign_large(void)
+{
+    use_and_free(memalign(4 * MIB, opaque(100)), 100);
+}
+static void first_aligned_alloc(void)
+{
+    use_and_free(aligned_alloc(256, opaque(512)), 512);
+}
+static void first_valloc(void)
+{
+    use_and_free(valloc(opaque(100)), 100);
+}
+static void first_pvalloc(void)
+{
+    use_and_free(pvalloc(opaque(100)), 4096);
+}
 
 static void first_calloc(void)
 {
@@ -85,8 +121,14 @@ static void first_calloc_overflow(void)
     EXPECT_CMP(errno, ==, ENOMEM);
 }
 
-static void first_malloc_trim(void) { EXPECT(malloc_trim(0) >= 0); }
-static void first_mallopt(void) { EXPECT_CMP(mallopt(M_ARENA_MAX, 2), ==, 1); }
+static void first_malloc_trim(void)
+{
+    EXPECT(malloc_trim(0) >= 0);
+}
+static void first_mallopt(void)
+{
+    EXPECT_CMP(mallopt(M_ARENA_MAX, 2), ==, 1);
+}
 
 static void first_mallinfo2(void)
 {
@@ -94,7 +136,10 @@ static void first_mallinfo2(void)
     EXPECT_CMP(info.uordblks, <=, 64 * MIB);
 }
 
-static void first_malloc_stats(void) { malloc_stats(); }
+static void first_malloc_stats(void)
+{
+    malloc_stats();
+}
 
 static void first_malloc_info(void)
 {
@@ -117,18 +162,27 @@ static void *thread_exercises(void *arg)
     return arg;
 }
 
-static void first_thread(void) { thread_join(thread_start(thread_exercises, NULL, 0)); }
+static void first_thread(void)
+{
+    thread_join(thread_start(thread_exercises, NULL, 0));
+}
 
 /* Each pair of functions: the call in main, the call before constructors; then all that there is. */
-#define FIRST(name)                                                                                                    \
-    static void check_##name(void)                                                                                     \
-    {                                                                                                                  \
-        name();                                                                                                        \
-        exercise(1);                                                                                                   \
-        name();                                                                                                        \
+#define FIRST(name)                \
+    static void check_##name(void) \
+    {                              \
+        name();                    \
+        exercise(1);               \
+        name();                    \
     }
-#define EARLY_THEN(name) {"early_" #name, check_##name, name, ""}
-#define MAIN_ONLY(name) {#name, check_##name, NULL, ""}
+#define EARLY_THEN(name)                       \
+    {                                          \
+        "early_" #name, check_##name, name, "" \
+    }
+#define MAIN_ONLY(name)               \
+    {                                 \
+#name, check_##name, NULL, "" \
+    }
 #define BOTH(name) MAIN_ONLY(name), EARLY_THEN(name)
 
 FIRST(first_free_null)
@@ -185,5 +239,5 @@ const struct check checks_first[] = {
     BOTH(first_malloc_info),
     BOTH(first_fork),
     BOTH(first_thread),
-    {NULL, NULL, NULL, NULL},
+    { NULL, NULL, NULL, NULL },
 };

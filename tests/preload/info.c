@@ -30,14 +30,22 @@ extern void free_aligned_sized(void *ptr, size_t alignment, size_t size) __attri
 static void *take(unsigned entry, size_t size)
 {
     switch (entry) {
-    case 0: return malloc(size);
-    case 1: return __libc_malloc(size);
-    case 2: return __libc_calloc(1, size);
-    case 3: return __libc_memalign(64, size);
-    case 4: return __libc_valloc(size);
-    case 5: return __libc_pvalloc(size);
-    case 6: return __libc_realloc(NULL, size);
-    default: return strdup("text");
+    case 0:
+        return malloc(size);
+    case 1:
+        return __libc_malloc(size);
+    case 2:
+        return __libc_calloc(1, size);
+    case 3:
+        return __libc_memalign(64, size);
+    case 4:
+        return __libc_valloc(size);
+    case 5:
+        return __libc_pvalloc(size);
+    case 6:
+        return __libc_realloc(NULL, size);
+    default:
+        return strdup("text");
     }
 }
 
@@ -52,10 +60,13 @@ static void check_libc_names_mix(void)
                 EXPECT(p != NULL);
                 EXPECT_CMP(malloc_usable_size(p), >=, size);
                 fill(p, size, round);
-                if (to % 2 == 0) p = to == 0 ? realloc(p, size * 2) : __libc_realloc(p, size * 2);
+                if (to % 2 == 0)
+                    p = to == 0 ? realloc(p, size * 2) : __libc_realloc(p, size * 2);
                 EXPECT(p != NULL && verify(p, size, round));
-                if (to < 2) free(p);
-                else __libc_free(p);
+                if (to < 2)
+                    free(p);
+                else
+                    __libc_free(p);
             }
         }
     }
@@ -89,10 +100,11 @@ static void check_libc_names_are_same_heap(void)
 /* Every name of glibc's family is the library's, none is left behind to glibc's heap. */
 static void check_all_names_are_same_library(void)
 {
-    static const char *const names[] = {"malloc",        "free",          "calloc",        "realloc",     "reallocarray",
-                                        "memalign",      "aligned_alloc", "posix_memalign", "valloc",      "pvalloc",
-                                        "malloc_usable_size", "malloc_trim", "malloc_stats", "malloc_info", "mallopt",
-                                        "mallinfo",      "mallinfo2"};
+    static const char *const names[] = {
+        "malloc",        "free",           "calloc",  "realloc",  "reallocarray",       "memalign",
+        "aligned_alloc", "posix_memalign", "valloc",  "pvalloc",  "malloc_usable_size", "malloc_trim",
+        "malloc_stats",  "malloc_info",    "mallopt", "mallinfo", "mallinfo2"
+    };
     Dl_info first, other;
     EXPECT(dladdr(dlsym(RTLD_DEFAULT, "malloc"), &first) != 0);
     for (size_t i = 0; i < COUNT_OF(names); i++) {
@@ -122,14 +134,24 @@ static void mallinfo_follows(size_t block, size_t count)
     size_t during = used_now();
     EXPECT_CMP(during, >=, before + total / 10 * 9);
     EXPECT_CMP(during, <=, before + total * 2 + 8 * MIB);
-    for (size_t i = 0; i < count; i++) free(table[i]);
+    for (size_t i = 0; i < count; i++)
+        free(table[i]);
     EXPECT_CMP(used_now(), <=, before + total / 4);
     munmap(table, count * sizeof *table);
 }
 
-static void check_mallinfo2_follows_small(void) { mallinfo_follows(100, 300000); }
-static void check_mallinfo2_follows_medium(void) { mallinfo_follows(10000, 3000); }
-static void check_mallinfo2_follows_huge(void) { mallinfo_follows(32 * MIB, 4); }
+static void check_mallinfo2_follows_small(void)
+{
+    mallinfo_follows(100, 300000);
+}
+static void check_mallinfo2_follows_medium(void)
+{
+    mallinfo_follows(10000, 3000);
+}
+static void check_mallinfo2_follows_huge(void)
+{
+    mallinfo_follows(32 * MIB, 4);
+}
 
 static void check_mallinfo2_plausible(void)
 {
@@ -175,7 +197,8 @@ static void check_malloc_trim_result(void)
         EXPECT(blocks[i] != NULL);
         memset(blocks[i], 1, 3000);
     }
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     int result = malloc_trim(0);
     EXPECT(result == 0 || result == 1);
     result = malloc_trim(0);
@@ -234,12 +257,15 @@ static void check_malloc_info_writes_xml(void)
     free(q);
 }
 
-static void check_malloc_info_refuses_options(void) { EXPECT(malloc_info(1, stdout) != 0); }
+static void check_malloc_info_refuses_options(void)
+{
+    EXPECT(malloc_info(1, stdout) != 0);
+}
 
 /* malloc_stats writes to stderr, nowhere else. */
 static void check_malloc_stats_writes_to_stderr(void)
 {
-    int ends[2], other[2], saved[2] = {dup(1), dup(2)};
+    int ends[2], other[2], saved[2] = { dup(1), dup(2) };
     EXPECT(pipe2(ends, O_NONBLOCK) == 0 && pipe2(other, O_NONBLOCK) == 0);
     fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
     exercise(1);
@@ -261,7 +287,8 @@ static void check_cfree(void)
     void *symbol = dlsym(RTLD_DEFAULT, "cfree");
     memcpy(&cfree_function, &symbol, sizeof symbol);
 #endif
-    if (cfree_function == NULL) check_skip("no cfree here");
+    if (cfree_function == NULL)
+        check_skip("no cfree here");
     for (unsigned i = 0; i < 100000; i++) {
         void *p = malloc(1000);
         EXPECT(p != NULL);
@@ -274,7 +301,8 @@ static void check_cfree(void)
 
 static void check_free_sized(void)
 {
-    if (free_sized == NULL) check_skip("no free_sized here");
+    if (free_sized == NULL)
+        check_skip("no free_sized here");
     errno = ERRNO_MARK;
     for (size_t size = 0; size < 4 * MIB; size = size < 2000 ? size + 1 : size * 9 / 7) {
         void *p = malloc(size), *q = calloc(1, size), *r = realloc(malloc(size / 2), size == 0 ? 1 : size);
@@ -289,7 +317,8 @@ static void check_free_sized(void)
 
 static void check_free_aligned_sized(void)
 {
-    if (free_aligned_sized == NULL) check_skip("no free_aligned_sized here");
+    if (free_aligned_sized == NULL)
+        check_skip("no free_aligned_sized here");
     errno = ERRNO_MARK;
     for (size_t a = 16; a <= 4 * MIB; a *= 4) {
         for (size_t size = 0; size < 2 * MIB; size = size < 64 ? size + 1 : size * 2 + 3) {
@@ -303,24 +332,24 @@ static void check_free_aligned_sized(void)
 }
 
 const struct check checks_info[] = {
-    {"libc_names_mix", check_libc_names_mix, NULL, ""},
-    {"libc_names_fail_with_enomem", check_libc_names_fail, NULL, ""},
+    { "libc_names_mix", check_libc_names_mix, NULL, "" },
+    { "libc_names_fail_with_enomem", check_libc_names_fail, NULL, "" },
 #ifndef BATTERY_NO_DLOPEN
-    {"libc_names_are_same_library", check_libc_names_are_same_heap, NULL, ""},
-    {"all_names_are_same_library", check_all_names_are_same_library, NULL, ""},
+    { "libc_names_are_same_library", check_libc_names_are_same_heap, NULL, "" },
+    { "all_names_are_same_library", check_all_names_are_same_library, NULL, "" },
 #endif
-    {"mallinfo2_plausible", check_mallinfo2_plausible, NULL, ""},
-    {"mallinfo2_follows_small", check_mallinfo2_follows_small, NULL, ""},
-    {"mallinfo2_follows_medium", check_mallinfo2_follows_medium, NULL, ""},
-    {"mallinfo2_follows_huge", check_mallinfo2_follows_huge, NULL, ""},
-    {"mallinfo_old", check_mallinfo_old, NULL, ""},
-    {"mallopt_accepts", check_mallopt_accepts, NULL, ""},
-    {"malloc_trim_result", check_malloc_trim_result, NULL, ""},
-    {"malloc_info_writes_xml", check_malloc_info_writes_xml, NULL, ""},
-    {"malloc_info_refuses_options", check_malloc_info_refuses_options, NULL, ""},
-    {"malloc_stats_writes_to_stderr", check_malloc_stats_writes_to_stderr, NULL, ""},
-    {"cfree", check_cfree, NULL, ""},
-    {"free_sized", check_free_sized, NULL, ""},
-    {"free_aligned_sized", check_free_aligned_sized, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "mallinfo2_plausible", check_mallinfo2_plausible, NULL, "" },
+    { "mallinfo2_follows_small", check_mallinfo2_follows_small, NULL, "" },
+    { "mallinfo2_follows_medium", check_mallinfo2_follows_medium, NULL, "" },
+    { "mallinfo2_follows_huge", check_mallinfo2_follows_huge, NULL, "" },
+    { "mallinfo_old", check_mallinfo_old, NULL, "" },
+    { "mallopt_accepts", check_mallopt_accepts, NULL, "" },
+    { "malloc_trim_result", check_malloc_trim_result, NULL, "" },
+    { "malloc_info_writes_xml", check_malloc_info_writes_xml, NULL, "" },
+    { "malloc_info_refuses_options", check_malloc_info_refuses_options, NULL, "" },
+    { "malloc_stats_writes_to_stderr", check_malloc_stats_writes_to_stderr, NULL, "" },
+    { "cfree", check_cfree, NULL, "" },
+    { "free_sized", check_free_sized, NULL, "" },
+    { "free_aligned_sized", check_free_aligned_sized, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };

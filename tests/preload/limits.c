@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,7 +13,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <linux/capability.h>
 #include <unistd.h>
 
 #include "tables.h"
@@ -69,16 +69,46 @@ static void exhaust_and_recover(size_t block, size_t at_least)
     exercise(1);
 }
 
-static void check_as_64_small(void) { exhaust_and_recover(64, 24 * MIB); }
-static void check_as_64_pages(void) { exhaust_and_recover(4000, 24 * MIB); }
-static void check_as_64_medium(void) { exhaust_and_recover(30000, 24 * MIB); }
-static void check_as_64_large(void) { exhaust_and_recover(1 * MIB, 24 * MIB); }
-static void check_as_512_small(void) { exhaust_and_recover(100, 300 * MIB); }
-static void check_as_512_pages(void) { exhaust_and_recover(4000, 350 * MIB); }
-static void check_as_512_large(void) { exhaust_and_recover(1 * MIB, 350 * MIB); }
-static void check_data_64_small(void) { exhaust_and_recover(100, 24 * MIB); }
-static void check_data_64_large(void) { exhaust_and_recover(1 * MIB, 24 * MIB); }
-static void check_data_512_small(void) { exhaust_and_recover(1000, 300 * MIB); }
+static void check_as_64_small(void)
+{
+    exhaust_and_recover(64, 24 * MIB);
+}
+static void check_as_64_pages(void)
+{
+    exhaust_and_recover(4000, 24 * MIB);
+}
+static void check_as_64_medium(void)
+{
+    exhaust_and_recover(30000, 24 * MIB);
+}
+static void check_as_64_large(void)
+{
+    exhaust_and_recover(1 * MIB, 24 * MIB);
+}
+static void check_as_512_small(void)
+{
+    exhaust_and_recover(100, 300 * MIB);
+}
+static void check_as_512_pages(void)
+{
+    exhaust_and_recover(4000, 350 * MIB);
+}
+static void check_as_512_large(void)
+{
+    exhaust_and_recover(1 * MIB, 350 * MIB);
+}
+static void check_data_64_small(void)
+{
+    exhaust_and_recover(100, 24 * MIB);
+}
+static void check_data_64_large(void)
+{
+    exhaust_and_recover(1 * MIB, 24 * MIB);
+}
+static void check_data_512_small(void)
+{
+    exhaust_and_recover(1000, 300 * MIB);
+}
 
 static void check_as_512_one_block(void)
 {
@@ -121,7 +151,8 @@ static void check_as_512_threads_run_out_together(void)
     for (size_t i = 0; i < COUNT_OF(threads); i++) {
         threads[i] = thread_start(exhaust_in_thread, (void *)(1000 * (i * i * i + 1)), 64 * KIB);
     }
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
     exercise(1);
     void *p = malloc(200 * MIB);
     EXPECT(p != NULL);
@@ -135,7 +166,8 @@ static void check_as_64_threads(void)
         for (size_t i = 0; i < COUNT_OF(threads); i++) {
             threads[i] = thread_start(exhaust_in_thread, (void *)(1000 * (i + 1)), 64 * KIB);
         }
-        for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+        for (size_t i = 0; i < COUNT_OF(threads); i++)
+            thread_join(threads[i]);
     }
     exercise(1);
 }
@@ -175,7 +207,8 @@ static void check_first_calls_of_thread_without_memory(void)
     give_all(&rest);
     give_all(&list);
     pthread_barrier_wait(&exhausted);
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
 }
 
 /* Every entry point says so when there is nothing left; blocks that live are untouched. */
@@ -250,14 +283,17 @@ static void check_as_lowered_below_use(void)
     limit_to(RLIMIT_AS, 1 * MIB);
     take_all(&list, 2000);
     EXPECT(malloc(opaque(100 * MIB)) == NULL && errno == ENOMEM);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) EXPECT(verify(blocks[i], i * 100, i));
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        EXPECT(verify(blocks[i], i * 100, i));
     give_all(&list);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     malloc_trim(0);
     take_all(&list, 300);
     give_all(&list);
     limit_lift(RLIMIT_AS);
-    for (unsigned i = 0; i < 20; i++) exercise(i);
+    for (unsigned i = 0; i < 20; i++)
+        exercise(i);
     void *p = malloc(500 * MIB);
     EXPECT(p != NULL);
     free(p);
@@ -283,7 +319,7 @@ static void check_data_lowered_while_running(void)
 static void check_as_moves_all_the_time(void)
 {
     uint64_t state = 41;
-    void *blocks[400] = {NULL};
+    void *blocks[400] = { NULL };
     size_t nulls = 0;
     for (unsigned i = 0; i < 1000; i++) {
         limit_to(RLIMIT_AS, vm_bytes() + next_random(&state) % (2 * MIB));
@@ -291,7 +327,8 @@ static void check_as_moves_all_the_time(void)
             size_t at = next_random(&state) % COUNT_OF(blocks), size = random_size(&state, 1 * MIB) * 4;
             if (next_random(&state) % 3 == 0) {
                 void *p = realloc(blocks[at], size + 1);
-                if (p != NULL) blocks[at] = p;
+                if (p != NULL)
+                    blocks[at] = p;
                 nulls += p == NULL;
                 continue;
             }
@@ -299,12 +336,15 @@ static void check_as_moves_all_the_time(void)
             blocks[at] = malloc(size);
             EXPECT(blocks[at] != NULL || errno == ENOMEM);
             nulls += blocks[at] == NULL;
-            if (blocks[at] != NULL) touch(blocks[at], size);
+            if (blocks[at] != NULL)
+                touch(blocks[at], size);
         }
         limit_lift(RLIMIT_AS);
-        if (i % 50 == 0) exercise(i);
+        if (i % 50 == 0)
+            exercise(i);
     }
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     EXPECT_CMP(nulls, >, 0);
     exercise(1);
 }
@@ -313,7 +353,8 @@ static void check_as_moves_all_the_time(void)
 
 static void lock_future(void)
 {
-    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) check_skip("mlockall is not allowed here");
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+        check_skip("mlockall is not allowed here");
 }
 
 static void check_mlockall(void)
@@ -321,7 +362,8 @@ static void check_mlockall(void)
     exercise(1);
     lock_future();
     errno = ERRNO_MARK;
-    for (unsigned i = 0; i < 30; i++) exercise(i);
+    for (unsigned i = 0; i < 30; i++)
+        exercise(i);
     void *blocks[2000];
     for (unsigned round = 0; round < 3; round++) {
         for (size_t i = 0; i < COUNT_OF(blocks); i++) {
@@ -329,7 +371,8 @@ static void check_mlockall(void)
             EXPECT(blocks[i] != NULL);
             memset(blocks[i], 0xff, i * 10);
         }
-        for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            free(blocks[i]);
     }
     EXPECT_CMP(errno, ==, ERRNO_MARK);
 }
@@ -337,7 +380,8 @@ static void check_mlockall(void)
 static void check_mlockall_before_first_malloc(void)
 {
     lock_future();
-    for (unsigned i = 0; i < 10; i++) exercise(i);
+    for (unsigned i = 0; i < 10; i++)
+        exercise(i);
     EXPECT_CMP(rss_bytes(), <=, 200 * MIB);
 }
 
@@ -353,7 +397,8 @@ static void check_mlockall_costs_little(void)
         EXPECT(blocks[i] != NULL);
     }
     EXPECT_CMP(rss_bytes(), <=, before + 80 * MIB);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     void *p = malloc(30 * MIB);
     EXPECT(p != NULL);
     EXPECT_CMP(rss_bytes(), <=, before + 160 * MIB);
@@ -385,24 +430,28 @@ static void check_mlockall_calloc_is_zero(void)
 
 static void *use_locked(void *arg)
 {
-    for (unsigned i = 0; i < 5; i++) exercise((uintptr_t)arg + i);
+    for (unsigned i = 0; i < 5; i++)
+        exercise((uintptr_t)arg + i);
     return NULL;
 }
 
 static void check_mlockall_threads(void)
 {
     lock_future();
-    for (unsigned i = 0; i < 20; i++) thread_join(thread_start(use_locked, (void *)(uintptr_t)i, 64 * KIB));
+    for (unsigned i = 0; i < 20; i++)
+        thread_join(thread_start(use_locked, (void *)(uintptr_t)i, 64 * KIB));
     EXPECT_CMP(rss_bytes(), <=, 400 * MIB);
 }
 
 static void drop_lock_capability(void)
 {
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct data[2];
-    if (syscall(SYS_capget, &header, data) != 0) check_skip("capabilities cannot be read here");
+    if (syscall(SYS_capget, &header, data) != 0)
+        check_skip("capabilities cannot be read here");
     data[0].effective &= ~(1u << CAP_IPC_LOCK);
-    if (syscall(SYS_capset, &header, data) != 0) check_skip("capabilities cannot be dropped here");
+    if (syscall(SYS_capset, &header, data) != 0)
+        check_skip("capabilities cannot be dropped here");
 }
 
 /* The kernel says EAGAIN where the lock limit is passed; malloc says ENOMEM. */
@@ -412,12 +461,14 @@ static void check_mlockall_with_limit(void)
     exercise(1);
     struct rlimit limit;
     EXPECT(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
-    if (limit.rlim_max > 64 * MIB) limit.rlim_max = 64 * MIB;
+    if (limit.rlim_max > 64 * MIB)
+        limit.rlim_max = 64 * MIB;
     limit.rlim_cur = limit.rlim_max;
     EXPECT(setrlimit(RLIMIT_MEMLOCK, &limit) == 0);
     limit_to(RLIMIT_AS, vm_bytes() + 256 * MIB); /* what was mapped before is not locked, and may be plenty */
     drop_lock_capability();
-    if (mlockall(MCL_FUTURE) != 0) check_skip("mlockall is not allowed here");
+    if (mlockall(MCL_FUTURE) != 0)
+        check_skip("mlockall is not allowed here");
     take_all(&list, 1 * MIB);
     give_all(&list);
     take_all(&list, 3000);
@@ -430,34 +481,34 @@ static void check_mlockall_with_limit(void)
 }
 
 const struct check checks_limits[] = {
-    {"as_64_mib_small", check_as_64_small, NULL, "as=64M"},
-    {"as_64_mib_pages", check_as_64_pages, NULL, "as=64M"},
-    {"as_64_mib_medium", check_as_64_medium, NULL, "as=64M"},
-    {"as_64_mib_large", check_as_64_large, NULL, "as=64M"},
-    {"as_64_mib_threads", check_as_64_threads, NULL, "as=64M"},
-    {"as_64_mib_every_entry_point", check_every_entry_point_without_memory, NULL, "as=64M"},
-    {"as_64_mib_first_calls_of_thread", check_first_calls_of_thread_without_memory, NULL, "as=64M"},
-    {"as_512_mib_small", check_as_512_small, NULL, "as=512M"},
-    {"as_512_mib_pages", check_as_512_pages, NULL, "as=512M"},
-    {"as_512_mib_large", check_as_512_large, NULL, "as=512M"},
-    {"as_512_mib_one_block", check_as_512_one_block, NULL, "as=512M"},
-    {"as_512_mib_small_then_large", check_as_512_small_then_large, NULL, "as=512M"},
-    {"as_512_mib_threads_run_out_together", check_as_512_threads_run_out_together, NULL, "as=512M"},
-    {"as_512_mib_first_calls_of_thread", check_first_calls_of_thread_without_memory, NULL, "as=512M"},
-    {"data_64_mib_small", check_data_64_small, NULL, "data=64M"},
-    {"data_64_mib_large", check_data_64_large, NULL, "data=64M"},
-    {"data_64_mib_every_entry_point", check_every_entry_point_without_memory, NULL, "data=64M"},
-    {"data_64_mib_first_calls_of_thread", check_first_calls_of_thread_without_memory, NULL, "data=64M"},
-    {"data_512_mib_small", check_data_512_small, NULL, "data=512M"},
-    {"as_lowered_while_running", check_as_lowered_while_running, NULL, ""},
-    {"as_lowered_below_use", check_as_lowered_below_use, NULL, ""},
-    {"data_lowered_while_running", check_data_lowered_while_running, NULL, ""},
-    {"as_moves_all_the_time", check_as_moves_all_the_time, NULL, ""},
-    {"mlockall", check_mlockall, NULL, ""},
-    {"mlockall_before_first_malloc", check_mlockall_before_first_malloc, NULL, ""},
-    {"mlockall_costs_little", check_mlockall_costs_little, NULL, ""},
-    {"mlockall_calloc_is_zero", check_mlockall_calloc_is_zero, NULL, ""},
-    {"mlockall_threads", check_mlockall_threads, NULL, ""},
-    {"mlockall_with_limit", check_mlockall_with_limit, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "as_64_mib_small", check_as_64_small, NULL, "as=64M" },
+    { "as_64_mib_pages", check_as_64_pages, NULL, "as=64M" },
+    { "as_64_mib_medium", check_as_64_medium, NULL, "as=64M" },
+    { "as_64_mib_large", check_as_64_large, NULL, "as=64M" },
+    { "as_64_mib_threads", check_as_64_threads, NULL, "as=64M" },
+    { "as_64_mib_every_entry_point", check_every_entry_point_without_memory, NULL, "as=64M" },
+    { "as_64_mib_first_calls_of_thread", check_first_calls_of_thread_without_memory, NULL, "as=64M" },
+    { "as_512_mib_small", check_as_512_small, NULL, "as=512M" },
+    { "as_512_mib_pages", check_as_512_pages, NULL, "as=512M" },
+    { "as_512_mib_large", check_as_512_large, NULL, "as=512M" },
+    { "as_512_mib_one_block", check_as_512_one_block, NULL, "as=512M" },
+    { "as_512_mib_small_then_large", check_as_512_small_then_large, NULL, "as=512M" },
+    { "as_512_mib_threads_run_out_together", check_as_512_threads_run_out_together, NULL, "as=512M" },
+    { "as_512_mib_first_calls_of_thread", check_first_calls_of_thread_without_memory, NULL, "as=512M" },
+    { "data_64_mib_small", check_data_64_small, NULL, "data=64M" },
+    { "data_64_mib_large", check_data_64_large, NULL, "data=64M" },
+    { "data_64_mib_every_entry_point", check_every_entry_point_without_memory, NULL, "data=64M" },
+    { "data_64_mib_first_calls_of_thread", check_first_calls_of_thread_without_memory, NULL, "data=64M" },
+    { "data_512_mib_small", check_data_512_small, NULL, "data=512M" },
+    { "as_lowered_while_running", check_as_lowered_while_running, NULL, "" },
+    { "as_lowered_below_use", check_as_lowered_below_use, NULL, "" },
+    { "data_lowered_while_running", check_data_lowered_while_running, NULL, "" },
+    { "as_moves_all_the_time", check_as_moves_all_the_time, NULL, "" },
+    { "mlockall", check_mlockall, NULL, "" },
+    { "mlockall_before_first_malloc", check_mlockall_before_first_malloc, NULL, "" },
+    { "mlockall_costs_little", check_mlockall_costs_little, NULL, "" },
+    { "mlockall_calloc_is_zero", check_mlockall_calloc_is_zero, NULL, "" },
+    { "mlockall_threads", check_mlockall_threads, NULL, "" },
+    { "mlockall_with_limit", check_mlockall_with_limit, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };

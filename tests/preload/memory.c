@@ -13,10 +13,6 @@
 
 #include "tables.h"
 
-#ifndef BATTERY_HELLO
-#define BATTERY_HELLO "hello"
-#endif
-
 static void check_shrink_returns_tail(void)
 {
     size_t before = rss_bytes();
@@ -90,7 +86,8 @@ static void check_calloc_medium_touches_little(void)
         EXPECT(blocks[i] != NULL);
     }
     EXPECT_CMP(rss_bytes(), <=, before + 16 * MIB);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
 }
 
 static void check_malloc_huge_touches_nothing(void)
@@ -113,7 +110,8 @@ static void check_aligned_wastes_no_memory(void)
         touch(blocks[i], 4096);
     }
     EXPECT_CMP(rss_bytes(), <=, before + 8 * MIB);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
 }
 
 static void check_page_aligned_pages_cost_little(void)
@@ -127,7 +125,8 @@ static void check_page_aligned_pages_cost_little(void)
         touch(blocks[i], 4096);
     }
     EXPECT_CMP(rss_bytes(), <=, before + (size_t)COUNT * 4096 * 22 / 10);
-    for (size_t i = 0; i < COUNT; i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT; i++)
+        free(blocks[i]);
 }
 
 static void vector_grows(size_t numerator, size_t denominator, size_t extra_percent)
@@ -142,9 +141,11 @@ static void vector_grows(size_t numerator, size_t denominator, size_t extra_perc
     for (;;) {
         touch(p + used, size - used);
         used = size;
-        if (size == end) break;
+        if (size == end)
+            break;
         size = size * numerator / denominator;
-        if (size > end) size = end;
+        if (size > end)
+            size = end;
         p = realloc(p, size);
         EXPECT(p != NULL);
     }
@@ -152,11 +153,20 @@ static void vector_grows(size_t numerator, size_t denominator, size_t extra_perc
     free(p);
 }
 
-static void check_vector_by_half_peaks_near_size(void) { vector_grows(3, 2, 15); }
+static void check_vector_by_half_peaks_near_size(void)
+{
+    vector_grows(3, 2, 15);
+}
 
-static void check_vector_by_doubling_peaks_near_size(void) { vector_grows(2, 1, 15); }
+static void check_vector_by_doubling_peaks_near_size(void)
+{
+    vector_grows(2, 1, 15);
+}
 
-static void check_vector_by_eighth_peaks_near_size(void) { vector_grows(9, 8, 15); }
+static void check_vector_by_eighth_peaks_near_size(void)
+{
+    vector_grows(9, 8, 15);
+}
 
 static void check_first_malloc_3_gib(void)
 {
@@ -215,10 +225,13 @@ static void check_more_large_blocks_than_mappings(void)
         EXPECT(blocks[i] != NULL);
         blocks[i][0] = (char)i;
     }
-    for (size_t i = 0; i < COUNT; i += 2) free(blocks[i]);
-    for (size_t i = 1; i < COUNT; i += 2) EXPECT(blocks[i][0] == (char)i);
+    for (size_t i = 0; i < COUNT; i += 2)
+        free(blocks[i]);
+    for (size_t i = 1; i < COUNT; i += 2)
+        EXPECT(blocks[i][0] == (char)i);
     exercise(1);
-    for (size_t i = 1; i < COUNT; i += 2) free(blocks[i]);
+    for (size_t i = 1; i < COUNT; i += 2)
+        free(blocks[i]);
     exercise(2);
 }
 
@@ -243,22 +256,41 @@ static void grow_and_free(size_t block)
         memset(table[i], 1, block);
     }
     size_t peak = rss_bytes() - count * sizeof *table;
-    for (size_t i = 0; i < count; i++) free(table[i]);
+    for (size_t i = 0; i < count; i++)
+        free(table[i]);
     munmap(table, count * sizeof *table);
     expect_idle_gives_back(peak, before);
 }
 
-static void check_idle_small(void) { grow_and_free(112); }
+static void check_idle_small(void)
+{
+    grow_and_free(112);
+}
 
-static void check_idle_medium(void) { grow_and_free(6000); }
+static void check_idle_medium(void)
+{
+    grow_and_free(6000);
+}
 
-static void check_idle_30_kib(void) { grow_and_free(30000); }
+static void check_idle_30_kib(void)
+{
+    grow_and_free(30000);
+}
 
-static void check_idle_large(void) { grow_and_free(300 * KIB); }
+static void check_idle_large(void)
+{
+    grow_and_free(300 * KIB);
+}
 
-static void check_idle_1_mib(void) { grow_and_free(1 * MIB); }
+static void check_idle_1_mib(void)
+{
+    grow_and_free(1 * MIB);
+}
 
-static void check_idle_huge(void) { grow_and_free(64 * MIB); }
+static void check_idle_huge(void)
+{
+    grow_and_free(64 * MIB);
+}
 
 struct batch {
     void **blocks;
@@ -268,13 +300,14 @@ struct batch {
 static void *free_batch(void *arg)
 {
     struct batch *batch = arg;
-    for (size_t i = 0; i < batch->count; i++) free(batch->blocks[i]);
+    for (size_t i = 0; i < batch->count; i++)
+        free(batch->blocks[i]);
     return NULL;
 }
 
 static struct batch make_batch(size_t block)
 {
-    struct batch batch = {NULL, 256 * MIB / block};
+    struct batch batch = { NULL, 256 * MIB / block };
     batch.blocks = mmap(NULL, batch.count * sizeof(void *), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT(batch.blocks != MAP_FAILED);
     for (size_t i = 0; i < batch.count; i++) {
@@ -301,7 +334,8 @@ static void *free_batch_and_sleep(void *arg)
 {
     free_batch(arg);
     pthread_barrier_wait(&idle_barrier);
-    for (;;) pause();
+    for (;;)
+        pause();
     return NULL;
 }
 
@@ -347,7 +381,8 @@ static void *allocate_free_and_sleep(void *arg)
     pthread_barrier_wait(&idle_barrier);
     free_batch(arg);
     pthread_barrier_wait(&idle_barrier);
-    for (;;) pause();
+    for (;;)
+        pause();
     return NULL;
 }
 
@@ -368,7 +403,8 @@ static void check_idle_many_sleeping_threads(void)
     size_t peak = rss_bytes() - THREADS * table;
     pthread_barrier_wait(&idle_barrier);
     pthread_barrier_wait(&idle_barrier);
-    for (size_t i = 0; i < THREADS; i++) munmap(batches[i].blocks, table);
+    for (size_t i = 0; i < THREADS; i++)
+        munmap(batches[i].blocks, table);
     expect_idle_gives_back(peak, before);
 }
 
@@ -416,7 +452,7 @@ static void check_trim_with_living_runs(void)
 /* A phase of one size after a phase of another reuses its memory. */
 static void check_phases_of_sizes_share_memory(void)
 {
-    static const size_t phases[] = {32, 4000, 100, 20000, 600, 64, 1500, 300};
+    static const size_t phases[] = { 32, 4000, 100, 20000, 600, 64, 1500, 300 };
     peak_reset();
     size_t before = rss_bytes();
     for (size_t i = 0; i < COUNT_OF(phases); i++) {
@@ -428,10 +464,18 @@ static void check_phases_of_sizes_share_memory(void)
             EXPECT(table[k] != NULL);
             memset(table[k], 1, phases[i]);
         }
-        for (size_t k = 0; k < count; k++) free(table[k]);
+        for (size_t k = 0; k < count; k++)
+            free(table[k]);
         munmap(table, count * sizeof *table);
     }
     EXPECT_CMP(peak_bytes() - before, <=, 160 * MIB);
+}
+
+/* The smallest program, linked as this one is. */
+static const char *hello_name(void)
+{
+    const char *name = getenv("BATTERY_HELLO");
+    return name != NULL ? name : "hello";
 }
 
 static void read_hello(const char *program, bool plain, size_t *rss, size_t *threads)
@@ -441,7 +485,8 @@ static void read_hello(const char *program, bool plain, size_t *rss, size_t *thr
     EXPECT(pipe(ends) == 0);
     pid_t pid = fork();
     if (pid == 0) {
-        if (plain) unsetenv("LD_PRELOAD");
+        if (plain)
+            unsetenv("LD_PRELOAD");
         dup2(ends[1], 1);
         close(ends[0]);
         execl(program, program, (char *)NULL);
@@ -450,7 +495,8 @@ static void read_hello(const char *program, bool plain, size_t *rss, size_t *thr
     close(ends[1]);
     size_t used = 0;
     ssize_t n;
-    while (used < sizeof text - 1 && (n = read(ends[0], text + used, sizeof text - 1 - used)) > 0) used += (size_t)n;
+    while (used < sizeof text - 1 && (n = read(ends[0], text + used, sizeof text - 1 - used)) > 0)
+        used += (size_t)n;
     text[used] = '\0';
     close(ends[0]);
     expect_child_ok(pid);
@@ -462,10 +508,12 @@ static void check_hello_rss_near_plain(void)
     size_t best = SIZE_MAX, plain = 0, threads;
     for (unsigned i = 0; i < 5; i++) {
         size_t rss, base;
-        read_hello(beside(BATTERY_HELLO), false, &rss, &threads);
+        read_hello(beside(hello_name()), false, &rss, &threads);
         read_hello(beside("hello"), true, &base, &threads);
-        if (rss < best) best = rss;
-        if (base > plain) plain = base;
+        if (rss < best)
+            best = rss;
+        if (base > plain)
+            plain = base;
     }
     EXPECT_CMP(best, <=, plain + 2 * MIB);
 }
@@ -473,43 +521,43 @@ static void check_hello_rss_near_plain(void)
 static void check_hello_has_one_thread(void)
 {
     size_t rss, threads;
-    read_hello(beside(BATTERY_HELLO), false, &rss, &threads);
+    read_hello(beside(hello_name()), false, &rss, &threads);
     EXPECT_CMP(threads, ==, 1);
 }
 
 const struct check checks_memory[] = {
-    {"shrink_returns_tail", check_shrink_returns_tail, NULL, ""},
-    {"shrink_to_small_returns_all", check_shrink_to_small_returns_all, NULL, ""},
-    {"shrink_in_steps_returns_tail", check_shrink_in_steps_returns_tail, NULL, ""},
-    {"free_huge_goes_back", check_free_huge_goes_back, NULL, ""},
-    {"calloc_huge_touches_nothing", check_calloc_huge_touches_nothing, NULL, ""},
-    {"calloc_medium_touches_little", check_calloc_medium_touches_little, NULL, ""},
-    {"malloc_huge_touches_nothing", check_malloc_huge_touches_nothing, NULL, ""},
-    {"aligned_wastes_no_memory", check_aligned_wastes_no_memory, NULL, ""},
-    {"page_aligned_pages_cost_little", check_page_aligned_pages_cost_little, NULL, ""},
-    {"vector_by_half_peaks_near_size", check_vector_by_half_peaks_near_size, NULL, ""},
-    {"vector_by_doubling_peaks_near_size", check_vector_by_doubling_peaks_near_size, NULL, ""},
-    {"vector_by_eighth_peaks_near_size", check_vector_by_eighth_peaks_near_size, NULL, ""},
-    {"first_malloc_3_gib", check_first_malloc_3_gib, NULL, ""},
-    {"first_calloc_3_gib", check_first_calloc_3_gib, NULL, ""},
-    {"first_memalign_3_gib", check_first_memalign_3_gib, NULL, ""},
-    {"large_sizes_around_powers", check_large_sizes_around_powers, NULL, ""},
-    {"more_large_blocks_than_mappings", check_more_large_blocks_than_mappings, NULL, ""},
-    {"idle_small", check_idle_small, NULL, ""},
-    {"idle_medium", check_idle_medium, NULL, ""},
-    {"idle_30_kib", check_idle_30_kib, NULL, ""},
-    {"idle_large", check_idle_large, NULL, ""},
-    {"idle_1_mib", check_idle_1_mib, NULL, ""},
-    {"idle_huge", check_idle_huge, NULL, ""},
-    {"idle_freed_by_other_thread", check_idle_freed_by_other_thread, NULL, ""},
-    {"idle_freed_by_sleeping_thread", check_idle_freed_by_sleeping_thread, NULL, ""},
-    {"idle_allocated_by_exited_thread", check_idle_allocated_by_exited_thread, NULL, ""},
-    {"idle_many_sleeping_threads", check_idle_many_sleeping_threads, NULL, ""},
-    {"idle_after_fork", check_idle_after_fork, NULL, ""},
-    {"trim_gives_back_now", check_trim_gives_back_now, NULL, ""},
-    {"trim_with_living_runs", check_trim_with_living_runs, NULL, ""},
-    {"phases_of_sizes_share_memory", check_phases_of_sizes_share_memory, NULL, ""},
-    {"hello_rss_near_plain", check_hello_rss_near_plain, NULL, ""},
-    {"hello_has_one_thread", check_hello_has_one_thread, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "shrink_returns_tail", check_shrink_returns_tail, NULL, "" },
+    { "shrink_to_small_returns_all", check_shrink_to_small_returns_all, NULL, "" },
+    { "shrink_in_steps_returns_tail", check_shrink_in_steps_returns_tail, NULL, "" },
+    { "free_huge_goes_back", check_free_huge_goes_back, NULL, "" },
+    { "calloc_huge_touches_nothing", check_calloc_huge_touches_nothing, NULL, "" },
+    { "calloc_medium_touches_little", check_calloc_medium_touches_little, NULL, "" },
+    { "malloc_huge_touches_nothing", check_malloc_huge_touches_nothing, NULL, "" },
+    { "aligned_wastes_no_memory", check_aligned_wastes_no_memory, NULL, "" },
+    { "page_aligned_pages_cost_little", check_page_aligned_pages_cost_little, NULL, "" },
+    { "vector_by_half_peaks_near_size", check_vector_by_half_peaks_near_size, NULL, "" },
+    { "vector_by_doubling_peaks_near_size", check_vector_by_doubling_peaks_near_size, NULL, "" },
+    { "vector_by_eighth_peaks_near_size", check_vector_by_eighth_peaks_near_size, NULL, "" },
+    { "first_malloc_3_gib", check_first_malloc_3_gib, NULL, "" },
+    { "first_calloc_3_gib", check_first_calloc_3_gib, NULL, "" },
+    { "first_memalign_3_gib", check_first_memalign_3_gib, NULL, "" },
+    { "large_sizes_around_powers", check_large_sizes_around_powers, NULL, "" },
+    { "more_large_blocks_than_mappings", check_more_large_blocks_than_mappings, NULL, "" },
+    { "idle_small", check_idle_small, NULL, "" },
+    { "idle_medium", check_idle_medium, NULL, "" },
+    { "idle_30_kib", check_idle_30_kib, NULL, "" },
+    { "idle_large", check_idle_large, NULL, "" },
+    { "idle_1_mib", check_idle_1_mib, NULL, "" },
+    { "idle_huge", check_idle_huge, NULL, "" },
+    { "idle_freed_by_other_thread", check_idle_freed_by_other_thread, NULL, "" },
+    { "idle_freed_by_sleeping_thread", check_idle_freed_by_sleeping_thread, NULL, "" },
+    { "idle_allocated_by_exited_thread", check_idle_allocated_by_exited_thread, NULL, "" },
+    { "idle_many_sleeping_threads", check_idle_many_sleeping_threads, NULL, "" },
+    { "idle_after_fork", check_idle_after_fork, NULL, "" },
+    { "trim_gives_back_now", check_trim_gives_back_now, NULL, "" },
+    { "trim_with_living_runs", check_trim_with_living_runs, NULL, "" },
+    { "phases_of_sizes_share_memory", check_phases_of_sizes_share_memory, NULL, "" },
+    { "hello_rss_near_plain", check_hello_rss_near_plain, NULL, "" },
+    { "hello_has_one_thread", check_hello_has_one_thread, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };

@@ -34,7 +34,7 @@ static _Atomic bool stop;
 static void *allocate_until_stop(void *arg)
 {
     uint64_t state = (uint64_t)(uintptr_t)arg;
-    void *blocks[300] = {NULL};
+    void *blocks[300] = { NULL };
     while (!atomic_load(&stop)) {
         size_t i = next_random(&state) % COUNT_OF(blocks);
         free(blocks[i]);
@@ -43,7 +43,8 @@ static void *allocate_until_stop(void *arg)
         EXPECT(blocks[i] != NULL);
         touch(blocks[i], size < 64 ? size : 64);
     }
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     return NULL;
 }
 
@@ -51,8 +52,10 @@ static unsigned long busy[4];
 
 static void start_busy(size_t count)
 {
-    for (size_t i = 0; i < COUNT_OF(busy); i++) busy[i] = 0;
-    for (size_t i = 0; i < count; i++) busy[i] = thread_start(allocate_until_stop, (void *)(i + 1), 0);
+    for (size_t i = 0; i < COUNT_OF(busy); i++)
+        busy[i] = 0;
+    for (size_t i = 0; i < count; i++)
+        busy[i] = thread_start(allocate_until_stop, (void *)(i + 1), 0);
     sleep_ms(10);
 }
 
@@ -60,14 +63,16 @@ static void stop_busy(void)
 {
     atomic_store(&stop, true);
     for (size_t i = 0; i < COUNT_OF(busy); i++) {
-        if (busy[i] != 0) thread_join(busy[i]);
+        if (busy[i] != 0)
+            thread_join(busy[i]);
     }
 }
 
 static void child_work(unsigned seed)
 {
     exercise_small(seed);
-    if (seed % 16 == 0) exercise(seed);
+    if (seed % 16 == 0)
+        exercise(seed);
 }
 
 static void fork_times(unsigned times)
@@ -139,7 +144,8 @@ static void check_fork_child_starts_threads(void)
         pid_t pid = fork();
         if (pid == 0) {
             atomic_store(&stop, false);
-            unsigned long a = thread_start(allocate_until_stop, (void *)7, 0), b = thread_start(allocate_until_stop, (void *)8, 0);
+            unsigned long a = thread_start(allocate_until_stop, (void *)7, 0),
+                          b = thread_start(allocate_until_stop, (void *)8, 0);
             sleep_ms(3);
             atomic_store(&stop, true);
             thread_join(a);
@@ -183,7 +189,7 @@ static void check_fork_before_first_malloc(void)
 /* Memory of parent and child is apart, large and small, before and after. */
 static void check_fork_memory_is_private(void)
 {
-    static const size_t sizes[] = {16, 500, 20000, 300 * KIB, 5 * MIB, 100 * MIB};
+    static const size_t sizes[] = { 16, 500, 20000, 300 * KIB, 5 * MIB, 100 * MIB };
     void *blocks[COUNT_OF(sizes)];
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         blocks[i] = malloc(sizes[i]);
@@ -209,11 +215,11 @@ static void check_fork_memory_is_private(void)
     }
 }
 
-/* Memory of threads that the child does not have is not lost for good: a chain of 200 forks, the child goes on. */
+/* Memory of threads that the child does not have is not lost for good: a chain of 80 forks, the child goes on. */
 static void check_fork_chain_does_not_grow(void)
 {
     size_t before = rss_bytes();
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < 80; i++) {
         unsigned long thread = thread_start(allocate_until_stop, (void *)(uintptr_t)(i + 1), 0);
         sleep_ms(1);
         pid_t pid = fork();
@@ -225,7 +231,7 @@ static void check_fork_chain_does_not_grow(void)
         }
         child_work(i);
     }
-    EXPECT_CMP(rss_bytes(), <=, before + 250 * MIB);
+    EXPECT_CMP(rss_bytes(), <=, before + 120 * MIB);
     _exit(0);
 }
 
@@ -265,7 +271,10 @@ static void check_atfork_handlers_allocate(void)
     fork_with_handlers();
 }
 
-static void check_atfork_early_handlers_allocate(void) { fork_with_handlers(); }
+static void check_atfork_early_handlers_allocate(void)
+{
+    fork_with_handlers();
+}
 
 static void check_atfork_handlers_on_both_sides(void)
 {
@@ -318,7 +327,7 @@ static void check_vfork_exec(void)
 
 static void check_posix_spawn(void)
 {
-    char name[] = "true", *argv[] = {name, NULL};
+    char name[] = "true", *argv[] = { name, NULL };
     start_busy(2);
     for (unsigned i = 0; i < 200; i++) {
         pid_t pid;
@@ -349,14 +358,17 @@ static void *from_constructor, *from_early;
 /* Only for the one check: others want to be the first to allocate. */
 __attribute__((constructor)) static void allocate_in_constructor(int argc, char **argv)
 {
-    if (argc < 3 || strcmp(argv[2], "constructor_and_destructor_allocate") != 0) return;
+    if (argc < 3 || strcmp(argv[2], "constructor_and_destructor_allocate") != 0)
+        return;
     from_constructor = malloc(100);
-    if (from_constructor != NULL) fill(from_constructor, 100, 77);
+    if (from_constructor != NULL)
+        fill(from_constructor, 100, 77);
 }
 
 __attribute__((destructor)) static void free_in_destructor(void)
 {
-    if (from_constructor == NULL) return;
+    if (from_constructor == NULL)
+        return;
     EXPECT(verify(from_constructor, 100, 77));
     from_constructor = realloc(from_constructor, 100000);
     EXPECT(from_constructor != NULL && verify(from_constructor, 100, 77));
@@ -422,7 +434,8 @@ static void check_exit_from_other_thread(void)
     atomic_store(&stop, true);
     EXPECT(atexit(atexit_handler) == 0);
     thread_start(exit_in_thread, NULL, 0);
-    for (;;) pause();
+    for (;;)
+        pause();
 }
 
 static void check_exit_while_others_allocate(void)
@@ -430,7 +443,8 @@ static void check_exit_while_others_allocate(void)
     for (unsigned round = 0; round < 150; round++) {
         pid_t pid = fork();
         if (pid == 0) {
-            for (size_t i = 0; i < 4; i++) thread_start(allocate_until_stop, (void *)(i + 1), 0);
+            for (size_t i = 0; i < 4; i++)
+                thread_start(allocate_until_stop, (void *)(i + 1), 0);
             exercise_small(round);
             exit(0);
         }
@@ -438,7 +452,10 @@ static void check_exit_while_others_allocate(void)
     }
 }
 
-static void quick_exit_handler(void) { exercise(3); }
+static void quick_exit_handler(void)
+{
+    exercise(3);
+}
 
 static void check_quick_exit_allocates(void)
 {
@@ -456,13 +473,15 @@ static void check_libc_blocks(void)
         EXPECT(asprintf(&printed, "%*d", 3000, 7) == 3000);
         FILE *memory = open_memstream(&stream, &size);
         EXPECT(memory != NULL);
-        for (int k = 0; k < 2000; k++) fprintf(memory, "%d ", k);
+        for (int k = 0; k < 2000; k++)
+            fprintf(memory, "%d ", k);
         EXPECT(fclose(memory) == 0 && size > 8000 && stream != NULL);
         char *path = realpath("/", NULL), *folder = getcwd(NULL, 0);
         EXPECT(path != NULL && folder != NULL && malloc_usable_size(path) >= 2);
         FILE *file = fopen("/proc/self/status", "r");
         EXPECT(file != NULL);
-        while (getline(&line, &room, file) > 0) continue;
+        while (getline(&line, &room, file) > 0)
+            continue;
         fclose(file);
         text = realloc(text, 10000);
         EXPECT(text != NULL && strcmp(text, "duplicated") == 0);
@@ -481,7 +500,8 @@ static void check_libc_blocks(void)
 static unsigned count_fds(void)
 {
     unsigned count = 0;
-    for (int fd = 0; fd < 256; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
     return count;
 }
 
@@ -500,18 +520,42 @@ static void check_holds_no_descriptors(void)
     EXPECT_CMP(count_fds(), ==, 3);
 }
 
+/* The lowest free number is the next descriptor's: programs that close 0 and open rely on it. A library's thread that
+ * opens files in the program's table breaks that for a moment, now and then. */
+static void check_next_descriptor_is_the_lowest(void)
+{
+    void *blocks[100];
+    for (size_t i = 0; i < COUNT_OF(blocks); i++) {
+        blocks[i] = malloc(2 * MIB);
+        EXPECT(blocks[i] != NULL);
+        touch(blocks[i], 2 * MIB);
+    }
+    uint64_t end = now_ns() + UINT64_C(3000000000);
+    for (size_t i = 0; now_ns() < end; i++) {
+        int fd = open("/dev/null", O_RDONLY);
+        EXPECT_CMP(fd, ==, 3);
+        close(fd);
+        if (i % 1000 == 0) {
+            free(blocks[i / 1000 % COUNT_OF(blocks)]);
+            blocks[i / 1000 % COUNT_OF(blocks)] = malloc(i % 5000);
+        }
+    }
+}
+
 /* A daemon closes everything; its own files then get the numbers that a library may remember. */
 static void check_survives_closed_descriptors(void)
 {
     exercise(1);
     for (int fd = 0; fd < 256; fd++) {
-        if (fd != 2) close(fd);
+        if (fd != 2)
+            close(fd);
     }
     char path[] = "/tmp/battery-XXXXXX";
     int file = mkstemp(path);
     EXPECT(file == 0);
     EXPECT(unlink(path) == 0);
-    for (int i = 1; i < 8; i++) dup2(file, i == 2 ? 20 : i);
+    for (int i = 1; i < 8; i++)
+        dup2(file, i == 2 ? 20 : i);
     EXPECT(write(file, "content", 7) == 7);
     for (unsigned round = 0; round < 3; round++) {
         void *blocks[2000];
@@ -520,7 +564,8 @@ static void check_survives_closed_descriptors(void)
             EXPECT(blocks[i] != NULL);
             touch(blocks[i], 50000);
         }
-        for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            free(blocks[i]);
         sleep_ms(1200);
     }
     char text[16];
@@ -555,7 +600,7 @@ static void check_library_threads_take_no_signals(void)
     EXPECT(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
     for (unsigned i = 0; i < 20; i++) {
         int signo = i % 2 == 0 ? SIGUSR1 : SIGTERM;
-        struct timespec second = {1, 0};
+        struct timespec second = { 1, 0 };
         EXPECT(kill(getpid(), signo) == 0);
         EXPECT(sigtimedwait(&set, NULL, &second) == signo);
     }
@@ -571,7 +616,7 @@ static void check_no_more_threads_allowed(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {(unsigned short)COUNT_OF(code), code};
+    struct sock_fprog program = { (unsigned short)COUNT_OF(code), code };
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
         check_skip("seccomp is not to be had here");
     }
@@ -581,7 +626,8 @@ static void check_no_more_threads_allowed(void)
         EXPECT(p != NULL);
         touch(p, 100 * MIB);
         free(p);
-        for (unsigned i = 0; i < 20; i++) exercise(i);
+        for (unsigned i = 0; i < 20; i++)
+            exercise(i);
         EXPECT_CMP(errno, ==, ERRNO_MARK);
         sleep_ms(50);
     }
@@ -599,17 +645,20 @@ static void check_program_uses_sbrk(void)
         blocks[i] = malloc(2000);
         EXPECT(blocks[i] != NULL);
         memset(blocks[i], 1, 2000);
-        if (i % 500 == 0) EXPECT(sbrk(4096) != (void *)-1);
+        if (i % 500 == 0)
+            EXPECT(sbrk(4096) != (void *)-1);
     }
     EXPECT(verify(own, 64 * KIB, 4));
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     exercise(2);
     EXPECT(verify(own, 64 * KIB, 4));
 }
 
 static void check_other_layout(void)
 {
-    for (unsigned i = 0; i < 20; i++) exercise(i);
+    for (unsigned i = 0; i < 20; i++)
+        exercise(i);
     void *p = malloc(2 * GIB);
     EXPECT(p != NULL);
     free(p);
@@ -634,7 +683,8 @@ static void check_chroot_without_proc(void)
     EXPECT(p != NULL);
     touch(p, 200 * MIB);
     free(p);
-    for (unsigned i = 0; i < 20; i++) exercise(i);
+    for (unsigned i = 0; i < 20; i++)
+        exercise(i);
     sleep_ms(1000);
     stop_busy();
     malloc_trim(0);
@@ -642,36 +692,37 @@ static void check_chroot_without_proc(void)
 }
 
 const struct check checks_process[] = {
-    {"fork_1000_while_others_allocate", check_fork_1000_while_others_allocate, NULL, "seconds=120"},
-    {"fork_1000_from_other_threads", check_fork_1000_from_other_threads, NULL, "seconds=120"},
-    {"fork_child_frees_blocks_of_others", check_fork_child_frees_blocks_of_others, NULL, ""},
-    {"fork_child_starts_threads", check_fork_child_starts_threads, NULL, ""},
-    {"fork_of_fork", check_fork_of_fork, NULL, ""},
-    {"fork_before_first_malloc", check_fork_before_first_malloc, NULL, ""},
-    {"fork_memory_is_private", check_fork_memory_is_private, NULL, ""},
-    {"fork_chain_does_not_grow", check_fork_chain_does_not_grow, NULL, "seconds=120"},
-    {"atfork_handlers_allocate", check_atfork_handlers_allocate, NULL, "seconds=120"},
-    {"atfork_early_handlers_allocate", check_atfork_early_handlers_allocate, register_handlers, "seconds=120"},
-    {"atfork_handlers_on_both_sides", check_atfork_handlers_on_both_sides, register_handlers, "seconds=120"},
-    {"atfork_handlers_free", check_atfork_handlers_free, NULL, "seconds=120"},
-    {"vfork_exec", check_vfork_exec, NULL, ""},
-    {"posix_spawn", check_posix_spawn, NULL, ""},
-    {"popen_and_system", check_popen_and_system, NULL, ""},
-    {"constructor_and_destructor_allocate", check_constructor_allocates, NULL, ""},
-    {"before_constructors_allocates", check_before_constructors_allocates, allocate_early, ""},
-    {"atexit_allocates", check_atexit_allocates, NULL, ""},
-    {"exit_from_other_thread", check_exit_from_other_thread, NULL, ""},
-    {"exit_while_others_allocate", check_exit_while_others_allocate, NULL, ""},
-    {"quick_exit_allocates", check_quick_exit_allocates, NULL, ""},
-    {"libc_blocks", check_libc_blocks, NULL, ""},
-    {"holds_no_descriptors", check_holds_no_descriptors, NULL, ""},
-    {"survives_closed_descriptors", check_survives_closed_descriptors, NULL, ""},
-    {"without_spare_descriptors", check_without_spare_descriptors, NULL, ""},
-    {"library_threads_take_no_signals", check_library_threads_take_no_signals, NULL, ""},
-    {"no_more_threads_allowed", check_no_more_threads_allowed, NULL, ""},
-    {"program_uses_sbrk", check_program_uses_sbrk, NULL, ""},
-    {"layout_without_randomization", check_other_layout, NULL, "noaslr"},
-    {"layout_with_unlimited_stack", check_other_layout, NULL, "stack=unlimited"},
-    {"chroot_without_proc", check_chroot_without_proc, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "fork_1000_while_others_allocate", check_fork_1000_while_others_allocate, NULL, "seconds=120" },
+    { "fork_1000_from_other_threads", check_fork_1000_from_other_threads, NULL, "seconds=120" },
+    { "fork_child_frees_blocks_of_others", check_fork_child_frees_blocks_of_others, NULL, "" },
+    { "fork_child_starts_threads", check_fork_child_starts_threads, NULL, "" },
+    { "fork_of_fork", check_fork_of_fork, NULL, "" },
+    { "fork_before_first_malloc", check_fork_before_first_malloc, NULL, "" },
+    { "fork_memory_is_private", check_fork_memory_is_private, NULL, "" },
+    { "fork_chain_does_not_grow", check_fork_chain_does_not_grow, NULL, "seconds=120" },
+    { "atfork_handlers_allocate", check_atfork_handlers_allocate, NULL, "seconds=120" },
+    { "atfork_early_handlers_allocate", check_atfork_early_handlers_allocate, register_handlers, "seconds=120" },
+    { "atfork_handlers_on_both_sides", check_atfork_handlers_on_both_sides, register_handlers, "seconds=120" },
+    { "atfork_handlers_free", check_atfork_handlers_free, NULL, "seconds=120" },
+    { "vfork_exec", check_vfork_exec, NULL, "" },
+    { "posix_spawn", check_posix_spawn, NULL, "" },
+    { "popen_and_system", check_popen_and_system, NULL, "" },
+    { "constructor_and_destructor_allocate", check_constructor_allocates, NULL, "" },
+    { "before_constructors_allocates", check_before_constructors_allocates, allocate_early, "" },
+    { "atexit_allocates", check_atexit_allocates, NULL, "" },
+    { "exit_from_other_thread", check_exit_from_other_thread, NULL, "" },
+    { "exit_while_others_allocate", check_exit_while_others_allocate, NULL, "" },
+    { "quick_exit_allocates", check_quick_exit_allocates, NULL, "" },
+    { "libc_blocks", check_libc_blocks, NULL, "" },
+    { "holds_no_descriptors", check_holds_no_descriptors, NULL, "" },
+    { "next_descriptor_is_the_lowest", check_next_descriptor_is_the_lowest, NULL, "" },
+    { "survives_closed_descriptors", check_survives_closed_descriptors, NULL, "" },
+    { "without_spare_descriptors", check_without_spare_descriptors, NULL, "" },
+    { "library_threads_take_no_signals", check_library_threads_take_no_signals, NULL, "" },
+    { "no_more_threads_allowed", check_no_more_threads_allowed, NULL, "" },
+    { "program_uses_sbrk", check_program_uses_sbrk, NULL, "" },
+    { "layout_without_randomization", check_other_layout, NULL, "noaslr" },
+    { "layout_with_unlimited_stack", check_other_layout, NULL, "stack=unlimited" },
+    { "chroot_without_proc", check_chroot_without_proc, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };

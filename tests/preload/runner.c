@@ -1,10 +1,11 @@
 /* preload/runner.c: runs the checks of some programs, each in a process of its own.
  *
  *   runner [--preload LIBRARY] [--library LIBRARY] [--jobs N] [--only SUBSTRING]... [--skip SUBSTRING]...
- *          [--env NAME=VALUE]... [--list] [--quiet] PROGRAM...
+ *          [--skip-unless-long SUBSTRING]... [--env NAME=VALUE]... [--list] [--quiet] PROGRAM...
  *
  * --preload    LD_PRELOAD of the checks; the runner itself stays as it is
  * --library    BATTERY_LIBRARY of the checks, for those that dlopen it; by default what is preloaded
+ * --skip-unless-long   --skip, but with OURO_TEST_LONG set and not 0
  * --quiet      lines only for what failed
  *
  * A line for each check and a total; the exit status is 0 if none failed. A check that runs out of its time is killed,
@@ -48,7 +49,7 @@ struct options {
     bool list, quiet;
 };
 
-static struct options options = {.jobs = 1};
+static struct options options = { .jobs = 1 };
 static struct job *jobs;
 static size_t job_count, job_room;
 
@@ -87,24 +88,30 @@ static rlim_t parse_bytes(const char *text)
 {
     char *end;
     unsigned long long n = strtoull(text, &end, 10);
-    if (*end == 'K') n <<= 10;
-    if (*end == 'M') n <<= 20;
-    if (*end == 'G') n <<= 30;
+    if (*end == 'K')
+        n <<= 10;
+    if (*end == 'M')
+        n <<= 20;
+    if (*end == 'G')
+        n <<= 30;
     return (rlim_t)n;
 }
 
 static void set_soft(__rlimit_resource_t resource, rlim_t value)
 {
     struct rlimit limit;
-    if (getrlimit(resource, &limit) != 0) _exit(EXIT_SKIPPED);
+    if (getrlimit(resource, &limit) != 0)
+        _exit(EXIT_SKIPPED);
     limit.rlim_cur = value;
-    if (setrlimit(resource, &limit) != 0) _exit(EXIT_SKIPPED);
+    if (setrlimit(resource, &limit) != 0)
+        _exit(EXIT_SKIPPED);
 }
 
 static bool any_in(const char *text, const char *const *words, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strstr(text, words[i]) != NULL) return true;
+        if (strstr(text, words[i]) != NULL)
+            return true;
     }
     return false;
 }
@@ -115,7 +122,8 @@ static void add_checks_of(const char *program)
     char line[512];
     snprintf(command, sizeof command, "'%s' --list", program);
     FILE *list = popen(command, "r");
-    if (list == NULL) die("cannot list the checks of", program);
+    if (list == NULL)
+        die("cannot list the checks of", program);
     size_t before = job_count;
     while (fgets(line, sizeof line, list) != NULL) {
         line[strcspn(line, "\n")] = '\0';
@@ -123,7 +131,8 @@ static void add_checks_of(const char *program)
         if (job_count == job_room) {
             job_room = job_room == 0 ? 64 : job_room * 2;
             jobs = realloc(jobs, job_room * sizeof *jobs);
-            if (jobs == NULL) die("out of memory", NULL);
+            if (jobs == NULL)
+                die("out of memory", NULL);
         }
         struct job *job = &jobs[job_count];
         memset(job, 0, sizeof *job);
@@ -132,7 +141,8 @@ static void add_checks_of(const char *program)
         snprintf(job->needs, sizeof job->needs, "%s", line[length] == ' ' ? line + length + 1 : "");
         job_count++;
     }
-    if (pclose(list) != 0 || job_count == before) die("no checks in", program);
+    if (pclose(list) != 0 || job_count == before)
+        die("no checks in", program);
 }
 
 /* In the child: never returns. */
@@ -142,17 +152,25 @@ static void exec_job(const struct job *job)
     setpgid(0, 0);
     int out = fileno(job->output);
     int null = open("/dev/null", O_RDWR);
-    if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);
-    for (int fd = 3; fd < 256; fd++) close(fd);
-    if (options.library != NULL) setenv("BATTERY_LIBRARY", options.library, 1);
-    for (size_t i = 0; i < options.env_count; i++) putenv((char *)(uintptr_t)options.env[i]);
+    if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+        _exit(126);
+    for (int fd = 3; fd < 256; fd++)
+        close(fd);
+    if (options.library != NULL)
+        setenv("BATTERY_LIBRARY", options.library, 1);
+    for (size_t i = 0; i < options.env_count; i++)
+        putenv((char *)(uintptr_t)options.env[i]);
     if (options.preload != NULL && !need_value(job->needs, "nopreload", value, sizeof value)) {
         setenv("LD_PRELOAD", options.preload, 1);
     }
-    if (need_value(job->needs, "noaslr", value, sizeof value)) personality(ADDR_NO_RANDOMIZE);
-    if (need_value(job->needs, "stack", value, sizeof value)) set_soft(RLIMIT_STACK, RLIM_INFINITY);
-    if (need_value(job->needs, "data", value, sizeof value)) set_soft(RLIMIT_DATA, parse_bytes(value));
-    if (need_value(job->needs, "as", value, sizeof value)) set_soft(RLIMIT_AS, parse_bytes(value));
+    if (need_value(job->needs, "noaslr", value, sizeof value))
+        personality(ADDR_NO_RANDOMIZE);
+    if (need_value(job->needs, "stack", value, sizeof value))
+        set_soft(RLIMIT_STACK, RLIM_INFINITY);
+    if (need_value(job->needs, "data", value, sizeof value))
+        set_soft(RLIMIT_DATA, parse_bytes(value));
+    if (need_value(job->needs, "as", value, sizeof value))
+        set_soft(RLIMIT_AS, parse_bytes(value));
     execl(job->program, job->program, "--run", job->name, (char *)NULL);
     _exit(127);
 }
@@ -162,12 +180,15 @@ static void start_job(struct job *job)
     char value[64];
     job->limit = need_value(job->needs, "seconds", value, sizeof value) ? strtod(value, NULL) : DEFAULT_SECONDS;
     job->output = tmpfile();
-    if (job->output == NULL) die("no temporary file", strerror(errno));
+    if (job->output == NULL)
+        die("no temporary file", strerror(errno));
     fflush(stdout);
     job->started = now_s();
     job->pid = fork();
-    if (job->pid < 0) die("fork", strerror(errno));
-    if (job->pid == 0) exec_job(job);
+    if (job->pid < 0)
+        die("fork", strerror(errno));
+    if (job->pid == 0)
+        exec_job(job);
     setpgid(job->pid, job->pid);
     job->running = true;
 }
@@ -180,7 +201,8 @@ static void last_line(FILE *output, char *line, size_t room)
     rewind(output);
     while (fgets(next, sizeof next, output) != NULL) {
         next[strcspn(next, "\n")] = '\0';
-        if (next[0] != '\0') snprintf(line, room, "%.400s", next);
+        if (next[0] != '\0')
+            snprintf(line, room, "%.400s", next);
     }
 }
 
@@ -204,9 +226,10 @@ static enum verdict report_job(struct job *job)
     } else if (WEXITSTATUS(job->status) != 1) {
         snprintf(how, sizeof how, "exit status %d; ", WEXITSTATUS(job->status));
     }
-    static const char *const words[] = {"pass", "FAIL", "skip"};
+    static const char *const words[] = { "pass", "FAIL", "skip" };
     if (verdict == PASS) {
-        if (!options.quiet) printf("%s  %-44s %5.1f s\n", words[verdict], job->name, seconds);
+        if (!options.quiet)
+            printf("%s  %-44s %5.1f s\n", words[verdict], job->name, seconds);
     } else {
         printf("%s  %-44s %5.1f s  %s%s\n", words[verdict], job->name, seconds, how, line);
     }
@@ -220,7 +243,8 @@ static struct job *wait_for_one(void)
     for (;;) {
         for (size_t i = 0; i < job_count; i++) {
             struct job *job = &jobs[i];
-            if (!job->running) continue;
+            if (!job->running)
+                continue;
             if (waitpid(job->pid, &job->status, WNOHANG) == job->pid) {
                 job->running = false;
                 kill(-job->pid, SIGKILL);
@@ -237,42 +261,63 @@ static struct job *wait_for_one(void)
 
 static const char *option_value(int argc, char **argv, int *at)
 {
-    if (*at + 1 >= argc) die("a value is missing after", argv[*at]);
+    if (*at + 1 >= argc)
+        die("a value is missing after", argv[*at]);
     return argv[++*at];
 }
 
 static void add_word(const char **words, size_t *count, const char *word)
 {
-    if (*count == MAX_WORDS) die("too many options", word);
+    if (*count == MAX_WORDS)
+        die("too many options", word);
     words[(*count)++] = word;
 }
 
 static int parse_options(int argc, char **argv)
 {
     int at = 1;
+    const char *setting = getenv("OURO_TEST_LONG");
+    bool long_run = setting != NULL && strcmp(setting, "0") != 0;
     for (; at < argc && strncmp(argv[at], "--", 2) == 0; at++) {
         const char *option = argv[at];
-        if (strcmp(option, "--list") == 0) options.list = true;
-        else if (strcmp(option, "--quiet") == 0) options.quiet = true;
-        else if (strcmp(option, "--preload") == 0) options.preload = option_value(argc, argv, &at);
-        else if (strcmp(option, "--library") == 0) options.library = option_value(argc, argv, &at);
-        else if (strcmp(option, "--jobs") == 0) options.jobs = (unsigned)strtoul(option_value(argc, argv, &at), NULL, 10);
-        else if (strcmp(option, "--only") == 0) add_word(options.only, &options.only_count, option_value(argc, argv, &at));
-        else if (strcmp(option, "--skip") == 0) add_word(options.skip, &options.skip_count, option_value(argc, argv, &at));
-        else if (strcmp(option, "--env") == 0) add_word(options.env, &options.env_count, option_value(argc, argv, &at));
-        else die("unknown option", option);
+        if (strcmp(option, "--list") == 0)
+            options.list = true;
+        else if (strcmp(option, "--quiet") == 0)
+            options.quiet = true;
+        else if (strcmp(option, "--preload") == 0)
+            options.preload = option_value(argc, argv, &at);
+        else if (strcmp(option, "--library") == 0)
+            options.library = option_value(argc, argv, &at);
+        else if (strcmp(option, "--jobs") == 0)
+            options.jobs = (unsigned)strtoul(option_value(argc, argv, &at), NULL, 10);
+        else if (strcmp(option, "--only") == 0)
+            add_word(options.only, &options.only_count, option_value(argc, argv, &at));
+        else if (strcmp(option, "--skip") == 0)
+            add_word(options.skip, &options.skip_count, option_value(argc, argv, &at));
+        else if (strcmp(option, "--skip-unless-long") == 0) {
+            const char *word = option_value(argc, argv, &at);
+            if (!long_run)
+                add_word(options.skip, &options.skip_count, word);
+        } else if (strcmp(option, "--env") == 0)
+            add_word(options.env, &options.env_count, option_value(argc, argv, &at));
+        else
+            die("unknown option", option);
     }
-    if (options.jobs == 0 || options.jobs > MAX_JOBS) die("--jobs is from 1 to 64", NULL);
-    if (at == argc) die("no program is named", NULL);
+    if (options.jobs == 0 || options.jobs > MAX_JOBS)
+        die("--jobs is from 1 to 64", NULL);
+    if (at == argc)
+        die("no program is named", NULL);
     return at;
 }
 
 /* A name without a slash would be searched for on the loader's path, and a missing file would be ignored. */
 static const char *library_path(const char *library)
 {
-    if (library == NULL) return NULL;
+    if (library == NULL)
+        return NULL;
     char *path = realpath(library, NULL);
-    if (path == NULL) die("no such library", library);
+    if (path == NULL)
+        die("no such library", library);
     return path;
 }
 
@@ -283,14 +328,17 @@ int main(int argc, char **argv)
     options.library = options.library != NULL ? library_path(options.library) : options.preload;
     for (; at < argc; at++) {
         char *path = realpath(argv[at], NULL);
-        if (path == NULL) die("no such program", argv[at]);
+        if (path == NULL)
+            die("no such program", argv[at]);
         add_checks_of(path);
     }
-    size_t running = 0, totals[3] = {0, 0, 0}, chosen = 0;
+    size_t running = 0, totals[3] = { 0, 0, 0 }, chosen = 0;
     for (size_t i = 0; i < job_count; i++) {
         struct job *job = &jobs[i];
-        if (options.only_count > 0 && !any_in(job->name, options.only, options.only_count)) continue;
-        if (any_in(job->name, options.skip, options.skip_count)) continue;
+        if (options.only_count > 0 && !any_in(job->name, options.only, options.only_count))
+            continue;
+        if (any_in(job->name, options.skip, options.skip_count))
+            continue;
         chosen++;
         if (options.list) {
             printf("%s\n", job->name);
@@ -303,8 +351,10 @@ int main(int argc, char **argv)
         start_job(job);
         running++;
     }
-    for (; running > 0; running--) totals[report_job(wait_for_one())]++;
-    if (options.list) return 0;
+    for (; running > 0; running--)
+        totals[report_job(wait_for_one())]++;
+    if (options.list)
+        return 0;
     printf("%zu checks: %zu pass, %zu fail, %zu skipped\n", chosen, totals[PASS], totals[FAIL], totals[SKIP]);
     return totals[FAIL] == 0 && chosen > 0 ? 0 : 1;
 }

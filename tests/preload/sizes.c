@@ -15,30 +15,50 @@
 #include "tables.h"
 
 static const size_t impossible[] = {
-    SIZE_MAX,          SIZE_MAX - 1,        SIZE_MAX - 7,          SIZE_MAX - 15,        SIZE_MAX - 16,
-    SIZE_MAX - 63,     SIZE_MAX - 4095,     SIZE_MAX - 4096,       SIZE_MAX - 65535,     SIZE_MAX - 2 * MIB + 1,
-    SIZE_MAX - 2 * MIB, SIZE_MAX - 64 * MIB, SIZE_MAX - 4 * GIB,   (size_t)PTRDIFF_MAX + 1, (size_t)PTRDIFF_MAX + 2,
-    (size_t)PTRDIFF_MAX + 4096, PTRDIFF_MAX,  (size_t)PTRDIFF_MAX - 4095, (size_t)1 << 62, (size_t)1 << 56,
-    (size_t)1 << 48,   (size_t)1 << 47,
+    SIZE_MAX,
+    SIZE_MAX - 1,
+    SIZE_MAX - 7,
+    SIZE_MAX - 15,
+    SIZE_MAX - 16,
+    SIZE_MAX - 63,
+    SIZE_MAX - 4095,
+    SIZE_MAX - 4096,
+    SIZE_MAX - 65535,
+    SIZE_MAX - 2 * MIB + 1,
+    SIZE_MAX - 2 * MIB,
+    SIZE_MAX - 64 * MIB,
+    SIZE_MAX - 4 * GIB,
+    (size_t)PTRDIFF_MAX + 1,
+    (size_t)PTRDIFF_MAX + 2,
+    (size_t)PTRDIFF_MAX + 4096,
+    PTRDIFF_MAX,
+    (size_t)PTRDIFF_MAX - 4095,
+    (size_t)1 << 62,
+    (size_t)1 << 56,
+    (size_t)1 << 48,
+    (size_t)1 << 47,
 };
 
-#define EXPECT_ENOMEM(call)                                                                                            \
-    do {                                                                                                               \
-        errno = 0;                                                                                                     \
-        EXPECT((call) == NULL);                                                                                        \
-        EXPECT_CMP(errno, ==, ENOMEM);                                                                                 \
+#define EXPECT_ENOMEM(call)            \
+    do {                               \
+        errno = 0;                     \
+        EXPECT((call) == NULL);        \
+        EXPECT_CMP(errno, ==, ENOMEM); \
     } while (0)
 
 static void check_malloc_impossible(void)
 {
-    for (size_t i = 0; i < COUNT_OF(impossible); i++) EXPECT_ENOMEM(malloc(opaque(impossible[i])));
+    for (size_t i = 0; i < COUNT_OF(impossible); i++)
+        EXPECT_ENOMEM(malloc(opaque(impossible[i])));
     exercise(1);
 }
 
 static void check_malloc_near_size_max(void)
 {
-    for (size_t k = 0; k < 70000; k++) EXPECT_ENOMEM(malloc(opaque(SIZE_MAX - k)));
-    for (size_t k = 0; k < 40; k++) EXPECT_ENOMEM(malloc(opaque(SIZE_MAX - ((size_t)1 << k))));
+    for (size_t k = 0; k < 70000; k++)
+        EXPECT_ENOMEM(malloc(opaque(SIZE_MAX - k)));
+    for (size_t k = 0; k < 40; k++)
+        EXPECT_ENOMEM(malloc(opaque(SIZE_MAX - ((size_t)1 << k))));
 }
 
 static void check_calloc_impossible(void)
@@ -53,10 +73,20 @@ static void check_calloc_impossible(void)
 static void check_calloc_overflow(void)
 {
     const size_t half = (size_t)1 << 63, root = (size_t)1 << 32;
-    const size_t pairs[][2] = {{SIZE_MAX, 2},    {2, SIZE_MAX}, {SIZE_MAX, SIZE_MAX}, {half, 2},
-                               {half + 8, 2},    {2, half + 8}, {root, root},         {root + 1, root},
-                               {root + 1, root - 1 + 2}, {SIZE_MAX / 3 + 1, 3}, {SIZE_MAX / 16 + 2, 16}, {17, SIZE_MAX / 17 + 1}};
-    for (size_t i = 0; i < COUNT_OF(pairs); i++) EXPECT_ENOMEM(calloc(opaque(pairs[i][0]), opaque(pairs[i][1])));
+    const size_t pairs[][2] = { { SIZE_MAX, 2 },
+                                { 2, SIZE_MAX },
+                                { SIZE_MAX, SIZE_MAX },
+                                { half, 2 },
+                                { half + 8, 2 },
+                                { 2, half + 8 },
+                                { root, root },
+                                { root + 1, root },
+                                { root + 1, root - 1 + 2 },
+                                { SIZE_MAX / 3 + 1, 3 },
+                                { SIZE_MAX / 16 + 2, 16 },
+                                { 17, SIZE_MAX / 17 + 1 } };
+    for (size_t i = 0; i < COUNT_OF(pairs); i++)
+        EXPECT_ENOMEM(calloc(opaque(pairs[i][0]), opaque(pairs[i][1])));
     exercise(3);
 }
 
@@ -69,12 +99,13 @@ static void check_calloc_over_ptrdiff_max(void)
 
 static void check_realloc_impossible(void)
 {
-    static const size_t olds[] = {1, 100, 3000, 40000, 2 * MIB};
+    static const size_t olds[] = { 1, 100, 3000, 40000, 2 * MIB };
     for (size_t k = 0; k < COUNT_OF(olds); k++) {
         void *p = malloc(olds[k]);
         EXPECT(p != NULL);
         fill(p, olds[k], k);
-        for (size_t i = 0; i < COUNT_OF(impossible); i++) EXPECT_ENOMEM(realloc(keep(p), opaque(impossible[i])));
+        for (size_t i = 0; i < COUNT_OF(impossible); i++)
+            EXPECT_ENOMEM(realloc(keep(p), opaque(impossible[i])));
         EXPECT(verify(p, olds[k], k));
         p = realloc(p, olds[k] + 50000);
         EXPECT(p != NULL && verify(p, olds[k], k));
@@ -85,7 +116,8 @@ static void check_realloc_impossible(void)
 
 static void check_realloc_null_impossible(void)
 {
-    for (size_t i = 0; i < COUNT_OF(impossible); i++) EXPECT_ENOMEM(realloc(NULL, opaque(impossible[i])));
+    for (size_t i = 0; i < COUNT_OF(impossible); i++)
+        EXPECT_ENOMEM(realloc(NULL, opaque(impossible[i])));
 }
 
 static void check_reallocarray_overflow(void)
@@ -107,7 +139,8 @@ static void check_reallocarray_overflow(void)
 static void check_memalign_impossible(void)
 {
     for (size_t i = 0; i < COUNT_OF(impossible); i++) {
-        for (size_t a = 8; a <= 64 * MIB; a *= 8) EXPECT_ENOMEM(memalign(a, opaque(impossible[i])));
+        for (size_t a = 8; a <= 64 * MIB; a *= 8)
+            EXPECT_ENOMEM(memalign(a, opaque(impossible[i])));
     }
     exercise(5);
 }
@@ -115,7 +148,8 @@ static void check_memalign_impossible(void)
 static void check_aligned_alloc_impossible(void)
 {
     for (size_t i = 0; i < COUNT_OF(impossible); i++) {
-        for (size_t a = 16; a <= 64 * MIB; a *= 4) EXPECT_ENOMEM(aligned_alloc(a, opaque(impossible[i] & ~(a - 1))));
+        for (size_t a = 16; a <= 64 * MIB; a *= 4)
+            EXPECT_ENOMEM(aligned_alloc(a, opaque(impossible[i] & ~(a - 1))));
     }
     exercise(6);
 }
@@ -146,13 +180,15 @@ static void check_posix_memalign_failure_leaves_out(void)
 
 static void check_valloc_impossible(void)
 {
-    for (size_t i = 0; i < COUNT_OF(impossible); i++) EXPECT_ENOMEM(valloc(opaque(impossible[i])));
+    for (size_t i = 0; i < COUNT_OF(impossible); i++)
+        EXPECT_ENOMEM(valloc(opaque(impossible[i])));
     exercise(8);
 }
 
 static void check_pvalloc_impossible(void)
 {
-    for (size_t i = 0; i < COUNT_OF(impossible); i++) EXPECT_ENOMEM(pvalloc(opaque(impossible[i])));
+    for (size_t i = 0; i < COUNT_OF(impossible); i++)
+        EXPECT_ENOMEM(pvalloc(opaque(impossible[i])));
     exercise(9);
 }
 
@@ -160,13 +196,14 @@ static void check_pvalloc_impossible(void)
 static void check_pvalloc_rounding_overflow(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    for (size_t k = 0; k < page; k++) EXPECT_ENOMEM(pvalloc(opaque(SIZE_MAX - k)));
+    for (size_t k = 0; k < page; k++)
+        EXPECT_ENOMEM(pvalloc(opaque(SIZE_MAX - k)));
 }
 
 static void check_pvalloc_rounds_up(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t sizes[] = {1, 100, page - 1, page, page + 1, 3 * page - 1, 3 * page + 1, 100 * page + 1};
+    const size_t sizes[] = { 1, 100, page - 1, page, page + 1, 3 * page - 1, 3 * page + 1, 100 * page + 1 };
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         size_t rounded = (sizes[i] + page - 1) / page * page;
         void *p = pvalloc(sizes[i]);
@@ -219,7 +256,7 @@ static void check_service_after_impossible(void)
 
 /* errno */
 
-static const size_t kinds[] = {0, 1, 16, 100, 1000, 5000, 30000, 70000, 300 * KIB, 3 * MIB, 40 * MIB};
+static const size_t kinds[] = { 0, 1, 16, 100, 1000, 5000, 30000, 70000, 300 * KIB, 3 * MIB, 40 * MIB };
 
 static void check_errno_malloc_free(void)
 {
@@ -325,7 +362,8 @@ static void *errno_of_new_thread(void *arg)
 
 static void check_errno_first_call_of_thread(void)
 {
-    for (unsigned i = 0; i < 50; i++) thread_join(thread_start(errno_of_new_thread, NULL, 0));
+    for (unsigned i = 0; i < 50; i++)
+        thread_join(thread_start(errno_of_new_thread, NULL, 0));
 }
 
 static void *errno_of_freeing_thread(void *arg)
@@ -359,8 +397,8 @@ static void check_errno_kept_by_free_after_failure(void)
 
 static void check_posix_memalign_einval(void)
 {
-    static const size_t wrong[] = {0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 15, 17, 24, 40, 48, 100, 4095, 4097, 6 * MIB, SIZE_MAX,
-                                   SIZE_MAX - 7, (size_t)3 << 60};
+    static const size_t wrong[] = { 0,  1,  2,  3,  4,   5,    6,    7,       9,        12,           15,
+                                    17, 24, 40, 48, 100, 4095, 4097, 6 * MIB, SIZE_MAX, SIZE_MAX - 7, (size_t)3 << 60 };
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {
         void *out = &out;
         EXPECT_CMP(posix_memalign(&out, opaque(wrong[i]), 100), ==, EINVAL);
@@ -373,7 +411,7 @@ static void check_posix_memalign_einval(void)
 
 static void check_aligned_alloc_einval(void)
 {
-    static const size_t wrong[] = {0, 3, 5, 6, 7, 9, 12, 24, 40, 100, 4095, 4097, 6 * MIB, SIZE_MAX, (size_t)3 << 60};
+    static const size_t wrong[] = { 0, 3, 5, 6, 7, 9, 12, 24, 40, 100, 4095, 4097, 6 * MIB, SIZE_MAX, (size_t)3 << 60 };
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {
         errno = 0;
         EXPECT(aligned_alloc(opaque(wrong[i]), opaque(120)) == NULL);
@@ -410,7 +448,7 @@ static void check_aligned_alloc_any_size(void)
 /* glibc rounds up, others refuse: either is sane, a misaligned block is not. */
 static void check_memalign_odd_alignments(void)
 {
-    static const size_t odd[] = {0, 1, 2, 3, 7, 12, 24, 48, 100, 1000, 5000, 100000};
+    static const size_t odd[] = { 0, 1, 2, 3, 7, 12, 24, 48, 100, 1000, 5000, 100000 };
     for (size_t i = 0; i < COUNT_OF(odd); i++) {
         errno = 0;
         void *p = memalign(opaque(odd[i]), 200);
@@ -419,7 +457,8 @@ static void check_memalign_odd_alignments(void)
             continue;
         }
         size_t a = 16;
-        while (a < odd[i]) a *= 2;
+        while (a < odd[i])
+            a *= 2;
         EXPECT(is_aligned(p, a));
         fill(p, 200, i);
         free(p);
@@ -436,7 +475,8 @@ static void check_aligned_16_malloc(void)
             EXPECT(p != NULL && is_aligned(p, 16));
             EXPECT(q != NULL && is_aligned(q, 16));
             free(p);
-            if (round == 1) continue; /* leave some holes */
+            if (round == 1)
+                continue; /* leave some holes */
             free(q);
         }
     }
@@ -480,12 +520,15 @@ static void check_malloc_zero_unique_and_aligned(void)
     for (size_t i = 0; i < COUNT; i++) {
         blocks[i] = malloc(opaque(0));
         EXPECT(blocks[i] != NULL && is_aligned(blocks[i], 16));
-        for (size_t k = i > 50 ? i - 50 : 0; k < i; k++) EXPECT(blocks[i] != blocks[k]);
+        for (size_t k = i > 50 ? i - 50 : 0; k < i; k++)
+            EXPECT(blocks[i] != blocks[k]);
     }
     for (size_t i = 0; i < COUNT; i += 7) {
-        for (size_t k = 0; k < COUNT; k++) EXPECT(i == k || blocks[i] != blocks[k]);
+        for (size_t k = 0; k < COUNT; k++)
+            EXPECT(i == k || blocks[i] != blocks[k]);
     }
-    for (size_t i = 0; i < COUNT; i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT; i++)
+        free(blocks[i]);
 }
 
 static void check_zero_sizes_of_every_entry_point(void)
@@ -504,9 +547,11 @@ static void check_zero_sizes_of_every_entry_point(void)
     blocks[9] = calloc(opaque(0), opaque(SIZE_MAX));
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
         EXPECT(blocks[i] != NULL && is_aligned(blocks[i], i >= 4 && i <= 6 ? 64 : 16));
-        for (size_t k = 0; k < i; k++) EXPECT(blocks[i] != blocks[k]);
+        for (size_t k = 0; k < i; k++)
+            EXPECT(blocks[i] != blocks[k]);
     }
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
 }
 
 /* A block of size 0 must not touch another: its usable bytes, if any, are its own. */
@@ -519,14 +564,15 @@ static void check_zero_blocks_are_apart(void)
         memset(blocks[i], (int)i, malloc_usable_size(blocks[i]));
     }
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
-        for (size_t k = 0; k < malloc_usable_size(blocks[i]); k++) EXPECT_CMP(blocks[i][k], ==, i);
+        for (size_t k = 0; k < malloc_usable_size(blocks[i]); k++)
+            EXPECT_CMP(blocks[i][k], ==, i);
         free(blocks[i]);
     }
 }
 
 static void check_every_alignment(void)
 {
-    static const size_t sizes[] = {0, 1, 8, 24, 100, 1000, 4096, 5000, 65536, 1 * MIB};
+    static const size_t sizes[] = { 0, 1, 8, 24, 100, 1000, 4096, 5000, 65536, 1 * MIB };
     for (size_t a = 8; a <= 64 * MIB; a *= 2) {
         for (size_t i = 0; i < COUNT_OF(sizes); i++) {
             void *blocks[3];
@@ -538,8 +584,10 @@ static void check_every_alignment(void)
                 EXPECT_CMP(malloc_usable_size(blocks[k]), >=, sizes[i]);
                 fill(blocks[k], sizes[i], a + k);
             }
-            for (size_t k = 0; k < 3; k++) EXPECT(verify(blocks[k], sizes[i], a + k));
-            for (size_t k = 0; k < 3; k++) free(blocks[k]);
+            for (size_t k = 0; k < 3; k++)
+                EXPECT(verify(blocks[k], sizes[i], a + k));
+            for (size_t k = 0; k < 3; k++)
+                free(blocks[k]);
         }
     }
 }
@@ -553,8 +601,10 @@ static void check_aligned_blocks_live_together(void)
     uint64_t state = 11;
     for (unsigned round = 0; round < 3; round++) {
         for (size_t i = 0; i < COUNT; i++) {
-            if (round > 0 && next_random(&state) % 2 == 0) continue;
-            if (blocks[i] != NULL) EXPECT(verify(blocks[i], sizes[i], i));
+            if (round > 0 && next_random(&state) % 2 == 0)
+                continue;
+            if (blocks[i] != NULL)
+                EXPECT(verify(blocks[i], sizes[i], i));
             free(blocks[i]);
             size_t a = (size_t)8 << (next_random(&state) % 14);
             sizes[i] = random_size(&state, 100000);
@@ -586,46 +636,46 @@ static void check_aligned_then_realloc(void)
 }
 
 const struct check checks_sizes[] = {
-    {"malloc_impossible", check_malloc_impossible, NULL, ""},
-    {"malloc_near_size_max", check_malloc_near_size_max, NULL, ""},
-    {"calloc_impossible", check_calloc_impossible, NULL, ""},
-    {"calloc_overflow", check_calloc_overflow, NULL, ""},
-    {"calloc_over_ptrdiff_max", check_calloc_over_ptrdiff_max, NULL, ""},
-    {"realloc_impossible_keeps_block", check_realloc_impossible, NULL, ""},
-    {"realloc_null_impossible", check_realloc_null_impossible, NULL, ""},
-    {"reallocarray_overflow", check_reallocarray_overflow, NULL, ""},
-    {"memalign_impossible", check_memalign_impossible, NULL, ""},
-    {"aligned_alloc_impossible", check_aligned_alloc_impossible, NULL, ""},
-    {"posix_memalign_impossible", check_posix_memalign_impossible, NULL, ""},
-    {"posix_memalign_failure_leaves_out", check_posix_memalign_failure_leaves_out, NULL, ""},
-    {"valloc_impossible", check_valloc_impossible, NULL, ""},
-    {"pvalloc_impossible", check_pvalloc_impossible, NULL, ""},
-    {"pvalloc_rounding_overflow", check_pvalloc_rounding_overflow, NULL, ""},
-    {"pvalloc_rounds_up", check_pvalloc_rounds_up, NULL, ""},
-    {"valloc_aligned_to_pages", check_valloc_aligned_to_pages, NULL, ""},
-    {"alignment_impossible", check_alignment_impossible, NULL, ""},
-    {"service_after_impossible", check_service_after_impossible, NULL, ""},
-    {"errno_malloc_free", check_errno_malloc_free, NULL, ""},
-    {"errno_calloc", check_errno_calloc, NULL, ""},
-    {"errno_realloc", check_errno_realloc, NULL, ""},
-    {"errno_aligned", check_errno_aligned, NULL, ""},
-    {"errno_posix_memalign_failures", check_errno_posix_memalign_failures, NULL, ""},
-    {"errno_first_call_of_thread", check_errno_first_call_of_thread, NULL, ""},
-    {"errno_free_first_call_of_thread", check_errno_free_first_call_of_thread, NULL, ""},
-    {"errno_kept_by_free_after_failure", check_errno_kept_by_free_after_failure, NULL, ""},
-    {"posix_memalign_einval", check_posix_memalign_einval, NULL, ""},
-    {"aligned_alloc_einval", check_aligned_alloc_einval, NULL, ""},
-    {"aligned_alloc_small_alignments", check_aligned_alloc_small_alignments, NULL, ""},
-    {"aligned_alloc_any_size", check_aligned_alloc_any_size, NULL, ""},
-    {"memalign_odd_alignments", check_memalign_odd_alignments, NULL, ""},
-    {"aligned_16_malloc", check_aligned_16_malloc, NULL, ""},
-    {"aligned_16_calloc_realloc", check_aligned_16_calloc_realloc, NULL, ""},
-    {"aligned_16_large", check_aligned_16_large, NULL, ""},
-    {"malloc_zero_unique_and_aligned", check_malloc_zero_unique_and_aligned, NULL, ""},
-    {"zero_sizes_of_every_entry_point", check_zero_sizes_of_every_entry_point, NULL, ""},
-    {"zero_blocks_are_apart", check_zero_blocks_are_apart, NULL, ""},
-    {"every_alignment_to_64_mib", check_every_alignment, NULL, ""},
-    {"aligned_blocks_live_together", check_aligned_blocks_live_together, NULL, ""},
-    {"aligned_then_realloc", check_aligned_then_realloc, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "malloc_impossible", check_malloc_impossible, NULL, "" },
+    { "malloc_near_size_max", check_malloc_near_size_max, NULL, "" },
+    { "calloc_impossible", check_calloc_impossible, NULL, "" },
+    { "calloc_overflow", check_calloc_overflow, NULL, "" },
+    { "calloc_over_ptrdiff_max", check_calloc_over_ptrdiff_max, NULL, "" },
+    { "realloc_impossible_keeps_block", check_realloc_impossible, NULL, "" },
+    { "realloc_null_impossible", check_realloc_null_impossible, NULL, "" },
+    { "reallocarray_overflow", check_reallocarray_overflow, NULL, "" },
+    { "memalign_impossible", check_memalign_impossible, NULL, "" },
+    { "aligned_alloc_impossible", check_aligned_alloc_impossible, NULL, "" },
+    { "posix_memalign_impossible", check_posix_memalign_impossible, NULL, "" },
+    { "posix_memalign_failure_leaves_out", check_posix_memalign_failure_leaves_out, NULL, "" },
+    { "valloc_impossible", check_valloc_impossible, NULL, "" },
+    { "pvalloc_impossible", check_pvalloc_impossible, NULL, "" },
+    { "pvalloc_rounding_overflow", check_pvalloc_rounding_overflow, NULL, "" },
+    { "pvalloc_rounds_up", check_pvalloc_rounds_up, NULL, "" },
+    { "valloc_aligned_to_pages", check_valloc_aligned_to_pages, NULL, "" },
+    { "alignment_impossible", check_alignment_impossible, NULL, "" },
+    { "service_after_impossible", check_service_after_impossible, NULL, "" },
+    { "errno_malloc_free", check_errno_malloc_free, NULL, "" },
+    { "errno_calloc", check_errno_calloc, NULL, "" },
+    { "errno_realloc", check_errno_realloc, NULL, "" },
+    { "errno_aligned", check_errno_aligned, NULL, "" },
+    { "errno_posix_memalign_failures", check_errno_posix_memalign_failures, NULL, "" },
+    { "errno_first_call_of_thread", check_errno_first_call_of_thread, NULL, "" },
+    { "errno_free_first_call_of_thread", check_errno_free_first_call_of_thread, NULL, "" },
+    { "errno_kept_by_free_after_failure", check_errno_kept_by_free_after_failure, NULL, "" },
+    { "posix_memalign_einval", check_posix_memalign_einval, NULL, "" },
+    { "aligned_alloc_einval", check_aligned_alloc_einval, NULL, "" },
+    { "aligned_alloc_small_alignments", check_aligned_alloc_small_alignments, NULL, "" },
+    { "aligned_alloc_any_size", check_aligned_alloc_any_size, NULL, "" },
+    { "memalign_odd_alignments", check_memalign_odd_alignments, NULL, "" },
+    { "aligned_16_malloc", check_aligned_16_malloc, NULL, "" },
+    { "aligned_16_calloc_realloc", check_aligned_16_calloc_realloc, NULL, "" },
+    { "aligned_16_large", check_aligned_16_large, NULL, "" },
+    { "malloc_zero_unique_and_aligned", check_malloc_zero_unique_and_aligned, NULL, "" },
+    { "zero_sizes_of_every_entry_point", check_zero_sizes_of_every_entry_point, NULL, "" },
+    { "zero_blocks_are_apart", check_zero_blocks_are_apart, NULL, "" },
+    { "every_alignment_to_64_mib", check_every_alignment, NULL, "" },
+    { "aligned_blocks_live_together", check_aligned_blocks_live_together, NULL, "" },
+    { "aligned_then_realloc", check_aligned_then_realloc, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };

@@ -22,7 +22,7 @@
 
 static void *small_stack_body(void *arg)
 {
-    static const size_t sizes[] = {0, 16, 100, 1000, 9000, 50000, 400 * KIB, 3 * MIB};
+    static const size_t sizes[] = { 0, 16, 100, 1000, 9000, 50000, 400 * KIB, 3 * MIB };
     for (unsigned round = 0; round < 3; round++) {
         void *blocks[COUNT_OF(sizes)];
         for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -34,7 +34,8 @@ static void *small_stack_body(void *arg)
             blocks[i] = realloc(blocks[i], sizes[i] * 2 + 10);
             EXPECT(blocks[i] != NULL);
         }
-        for (size_t i = 0; i < COUNT_OF(sizes); i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT_OF(sizes); i++)
+            free(blocks[i]);
         void *p = memalign(1 * MIB, 100), *q = NULL;
         EXPECT(p != NULL && posix_memalign(&q, 64, 70000) == 0);
         free(p);
@@ -46,14 +47,17 @@ static void *small_stack_body(void *arg)
 
 static void check_smallest_stacks(void)
 {
-    for (unsigned i = 0; i < 40; i++) thread_join(thread_start(small_stack_body, NULL, SMALLEST_STACK));
+    for (unsigned i = 0; i < 40; i++)
+        thread_join(thread_start(small_stack_body, NULL, SMALLEST_STACK));
 }
 
 static void check_smallest_stacks_together(void)
 {
     unsigned long threads[100];
-    for (size_t i = 0; i < COUNT_OF(threads); i++) threads[i] = thread_start(small_stack_body, NULL, SMALLEST_STACK);
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = thread_start(small_stack_body, NULL, SMALLEST_STACK);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
 }
 
 static void *free_one(void *arg)
@@ -78,20 +82,24 @@ static void *many_small(void *arg)
     static _Thread_local void *blocks[100];
     for (unsigned round = 0; round < 400; round++) {
         for (size_t i = 0; i < COUNT_OF(blocks); i++) {
-            if (round > 0) free(blocks[i]);
+            if (round > 0)
+                free(blocks[i]);
             blocks[i] = malloc(16 + (i * 37 + round) % 2000);
             EXPECT(blocks[i] != NULL);
         }
     }
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     return NULL;
 }
 
 static void check_smallest_stacks_slow_paths(void)
 {
     unsigned long threads[8];
-    for (size_t i = 0; i < COUNT_OF(threads); i++) threads[i] = thread_start(many_small, NULL, SMALLEST_STACK);
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = thread_start(many_small, NULL, SMALLEST_STACK);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
 }
 
 /* Coroutines: a stack of 16 KiB inside the program's own memory, with a guard below. */
@@ -127,7 +135,8 @@ static void *come_and_go(void *arg)
         EXPECT(blocks[i] != NULL);
         touch(blocks[i], size);
     }
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     return NULL;
 }
 
@@ -136,23 +145,34 @@ static void churn(thread_fn fn, unsigned count, unsigned together, size_t growth
     unsigned long threads[64];
     size_t settled = 0;
     for (unsigned i = 0; i < count; i += together) {
-        for (unsigned k = 0; k < together; k++) threads[k] = thread_start(fn, (void *)(uintptr_t)(i + k + 1), 64 * KIB);
-        for (unsigned k = 0; k < together; k++) thread_join(threads[k]);
-        if (i <= count / 10) settled = rss_bytes();
+        for (unsigned k = 0; k < together; k++)
+            threads[k] = thread_start(fn, (void *)(uintptr_t)(i + k + 1), 64 * KIB);
+        for (unsigned k = 0; k < together; k++)
+            thread_join(threads[k]);
+        if (i <= count / 10)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + growth);
 }
 
-static void check_threads_come_and_go(void) { churn(come_and_go, 5000, 1, 6 * MIB); }
+static void check_threads_come_and_go(void)
+{
+    churn(come_and_go, 5000, 1, 6 * MIB);
+}
 
-static void check_threads_come_and_go_in_groups(void) { churn(come_and_go, 6400, 32, 12 * MIB); }
+static void check_threads_come_and_go_in_groups(void)
+{
+    churn(come_and_go, 6400, 32, 12 * MIB);
+}
 
 /* Address space, too, must not grow with the number of threads that there ever were. */
 static void check_threads_come_and_go_vm(void)
 {
-    for (unsigned i = 0; i < 300; i++) thread_join(thread_start(come_and_go, (void *)(uintptr_t)i, 64 * KIB));
+    for (unsigned i = 0; i < 300; i++)
+        thread_join(thread_start(come_and_go, (void *)(uintptr_t)i, 64 * KIB));
     size_t settled = vm_bytes();
-    for (unsigned i = 0; i < 3000; i++) thread_join(thread_start(come_and_go, (void *)(uintptr_t)i, 64 * KIB));
+    for (unsigned i = 0; i < 3000; i++)
+        thread_join(thread_start(come_and_go, (void *)(uintptr_t)i, 64 * KIB));
     EXPECT_CMP(vm_bytes(), <=, settled + 256 * MIB);
 }
 
@@ -177,11 +197,13 @@ static void check_threads_leave_survivors(void)
     for (unsigned i = 0; i < 4000; i++) {
         void **mine = kept[i % 100];
         for (size_t k = 0; k < 20; k++) {
-            if (mine[k] != NULL) EXPECT(verify(mine[k], 100, (uintptr_t)mine));
+            if (mine[k] != NULL)
+                EXPECT(verify(mine[k], 100, (uintptr_t)mine));
             free(mine[k]);
         }
         thread_join(thread_start(survivors_body, mine, 64 * KIB));
-        if (i == 500) settled = rss_bytes();
+        if (i == 500)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 8 * MIB);
 }
@@ -198,7 +220,8 @@ static void *stay_a_while(void *arg)
     }
     pthread_barrier_wait(&meet);
     pthread_barrier_wait(&meet);
-    for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        free(blocks[i]);
     return arg;
 }
 
@@ -209,11 +232,13 @@ static void check_500_threads_at_once(void)
     exercise(1);
     size_t before = rss_bytes();
     pthread_barrier_init(&meet, NULL, THREADS + 1);
-    for (size_t i = 0; i < THREADS; i++) threads[i] = thread_start(stay_a_while, NULL, 64 * KIB);
+    for (size_t i = 0; i < THREADS; i++)
+        threads[i] = thread_start(stay_a_while, NULL, 64 * KIB);
     pthread_barrier_wait(&meet);
     EXPECT_CMP(rss_bytes() - before, <=, (size_t)THREADS * 320 * KIB);
     pthread_barrier_wait(&meet);
-    for (size_t i = 0; i < THREADS; i++) thread_join(threads[i]);
+    for (size_t i = 0; i < THREADS; i++)
+        thread_join(threads[i]);
 }
 
 static _Atomic unsigned detached_done;
@@ -229,9 +254,11 @@ static void check_detached_threads(void)
 {
     for (unsigned i = 0; i < 2000; i++) {
         pthread_detach(thread_start(detached_body, (void *)(uintptr_t)i, 64 * KIB));
-        while (i + 1 - atomic_load(&detached_done) > 20) sleep_ms(1);
+        while (i + 1 - atomic_load(&detached_done) > 20)
+            sleep_ms(1);
     }
-    while (atomic_load(&detached_done) < 2000) sleep_ms(1);
+    while (atomic_load(&detached_done) < 2000)
+        sleep_ms(1);
     exercise(1);
 }
 
@@ -250,9 +277,11 @@ static void allocate_in_every_round(void *value)
     EXPECT(large != NULL && small != NULL);
     free(large);
     free(small);
-    if (round + 1 >= PTHREAD_DESTRUCTOR_ITERATIONS) return;
+    if (round + 1 >= PTHREAD_DESTRUCTOR_ITERATIONS)
+        return;
     for (size_t i = 0; i < COUNT_OF(round_keys); i++) {
-        if (pthread_getspecific(round_keys[i]) != NULL) continue;
+        if (pthread_getspecific(round_keys[i]) != NULL)
+            continue;
         uintptr_t *next = malloc(sizeof *next);
         EXPECT(next != NULL);
         *next = round + 1;
@@ -337,7 +366,8 @@ static void *hand[HAND_COUNT];
 
 static void *free_hand(void *arg)
 {
-    for (size_t i = 0; i < HAND_COUNT; i++) free(hand[i]);
+    for (size_t i = 0; i < HAND_COUNT; i++)
+        free(hand[i]);
     return arg;
 }
 
@@ -351,7 +381,8 @@ static void check_thread_that_only_frees(void)
             memset(hand[i], 1, 16);
         }
         thread_join(thread_start(free_hand, NULL, 0));
-        if (round == 10) settled = rss_bytes();
+        if (round == 10)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 8 * MIB);
 }
@@ -382,7 +413,8 @@ static void check_living_thread_that_only_frees(void)
         }
         pthread_barrier_wait(&turn);
         pthread_barrier_wait(&turn);
-        if (round == 10) settled = rss_bytes();
+        if (round == 10)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 8 * MIB);
     thread_join(thread);
@@ -399,14 +431,18 @@ struct ring {
     bool closed;
 };
 
-static struct ring ring = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, {NULL}, 0, 0, false};
+static struct ring ring = {
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, { NULL }, 0, 0, false
+};
 
 static void ring_put(void *item)
 {
     pthread_mutex_lock(&ring.lock);
-    while (ring.tail - ring.head == RING) pthread_cond_wait(&ring.drained, &ring.lock);
+    while (ring.tail - ring.head == RING)
+        pthread_cond_wait(&ring.drained, &ring.lock);
     ring.items[ring.tail++ % RING] = item;
-    if (ring.tail - ring.head == 1) pthread_cond_signal(&ring.filled);
+    if (ring.tail - ring.head == 1)
+        pthread_cond_signal(&ring.filled);
     pthread_mutex_unlock(&ring.lock);
 }
 
@@ -414,10 +450,14 @@ static void *ring_take(void)
 {
     void *item = NULL;
     pthread_mutex_lock(&ring.lock);
-    while (ring.tail == ring.head && !ring.closed) pthread_cond_wait(&ring.filled, &ring.lock);
-    if (ring.tail != ring.head) item = ring.items[ring.head++ % RING];
-    if (ring.tail - ring.head < RING / 2) pthread_cond_broadcast(&ring.drained);
-    if (ring.tail != ring.head) pthread_cond_signal(&ring.filled);
+    while (ring.tail == ring.head && !ring.closed)
+        pthread_cond_wait(&ring.filled, &ring.lock);
+    if (ring.tail != ring.head)
+        item = ring.items[ring.head++ % RING];
+    if (ring.tail - ring.head < RING / 2)
+        pthread_cond_broadcast(&ring.drained);
+    if (ring.tail != ring.head)
+        pthread_cond_signal(&ring.filled);
     pthread_mutex_unlock(&ring.lock);
     return item;
 }
@@ -457,22 +497,35 @@ static void run_ring(unsigned producers, unsigned consumers)
     exercise(1);
     size_t before = rss_bytes();
     peak_reset();
-    for (unsigned i = 0; i < consumers; i++) to[i] = thread_start(consume, NULL, 0);
-    for (unsigned i = 0; i < producers; i++) from[i] = thread_start(produce, (void *)(uintptr_t)(i + 1), 0);
-    for (unsigned i = 0; i < producers; i++) thread_join(from[i]);
+    for (unsigned i = 0; i < consumers; i++)
+        to[i] = thread_start(consume, NULL, 0);
+    for (unsigned i = 0; i < producers; i++)
+        from[i] = thread_start(produce, (void *)(uintptr_t)(i + 1), 0);
+    for (unsigned i = 0; i < producers; i++)
+        thread_join(from[i]);
     pthread_mutex_lock(&ring.lock);
     ring.closed = true;
     pthread_cond_broadcast(&ring.filled);
     pthread_mutex_unlock(&ring.lock);
-    for (unsigned i = 0; i < consumers; i++) thread_join(to[i]);
+    for (unsigned i = 0; i < consumers; i++)
+        thread_join(to[i]);
     EXPECT_CMP(peak_bytes(), <=, before + (4 + 3 * (producers + consumers)) * MIB);
 }
 
-static void check_producer_consumer_one_to_one(void) { run_ring(1, 1); }
+static void check_producer_consumer_one_to_one(void)
+{
+    run_ring(1, 1);
+}
 
-static void check_producer_consumer_one_to_four(void) { run_ring(1, 4); }
+static void check_producer_consumer_one_to_four(void)
+{
+    run_ring(1, 4);
+}
 
-static void check_producer_consumer_four_to_one(void) { run_ring(4, 1); }
+static void check_producer_consumer_four_to_one(void)
+{
+    run_ring(4, 1);
+}
 
 /* Memory handed over at exit: what a thread leaves is used, grown and freed by the next. */
 
@@ -504,7 +557,8 @@ static void check_memory_handed_over_at_exit(void)
     size_t settled = 0;
     for (unsigned i = 0; i < 1500; i++) {
         thread_join(thread_start(inherit, (void *)(uintptr_t)i, 64 * KIB));
-        if (i == 200) settled = rss_bytes();
+        if (i == 200)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 6 * MIB);
 }
@@ -530,7 +584,8 @@ static void check_exited_threads_memory_is_reused(void)
     size_t before = rss_bytes();
     for (unsigned round = 0; round < 6; round++) {
         thread_join(thread_start(allocate_100_mib, blocks, 0));
-        for (size_t i = 0; i < COUNT_OF(blocks); i++) free(blocks[i]);
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            free(blocks[i]);
     }
     EXPECT_CMP(peak_bytes() - before, <=, 160 * MIB);
 }
@@ -550,7 +605,8 @@ static void *allocate_while_cancelled(void *arg)
         EXPECT(p != NULL);
         touch(p, 20 * MIB);
         free(p);
-        if (trims) malloc_trim(0);
+        if (trims)
+            malloc_trim(0);
     }
     atomic_store(&past_cancel, true);
     pthread_testcancel();
@@ -560,7 +616,8 @@ static void *allocate_while_cancelled(void *arg)
 static void *hold_until_cancel(void *arg)
 {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    while (!atomic_load(&cancel_sent)) sleep_ms(1);
+    while (!atomic_load(&cancel_sent))
+        sleep_ms(1);
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     return allocate_while_cancelled(arg);
 }
@@ -584,14 +641,18 @@ static void check_trim_is_no_cancellation_point(void)
     check_allocation_is_no_cancellation_point();
 }
 
-static void free_argument(void *arg) { free(arg); }
+static void free_argument(void *arg)
+{
+    free(arg);
+}
 
 static void *cancelled_in_sleep(void *arg)
 {
     void *p = malloc(1000);
     EXPECT(p != NULL);
     pthread_cleanup_push(free_argument, p);
-    for (;;) pause();
+    for (;;)
+        pause();
     pthread_cleanup_pop(1);
     return arg;
 }
@@ -603,7 +664,8 @@ static void check_cancelled_threads_do_not_leak(void)
         unsigned long thread = thread_start(cancelled_in_sleep, NULL, 64 * KIB);
         pthread_cancel(thread);
         thread_join(thread);
-        if (i == 300) settled = rss_bytes();
+        if (i == 300)
+            settled = rss_bytes();
     }
     EXPECT_CMP(rss_bytes(), <=, settled + 4 * MIB);
 }
@@ -611,7 +673,8 @@ static void check_cancelled_threads_do_not_leak(void)
 static void *run_on_after_main(void *arg)
 {
     sleep_ms(20);
-    for (unsigned i = 0; i < 200; i++) exercise(i);
+    for (unsigned i = 0; i < 200; i++)
+        exercise(i);
     free(arg);
     exit(0);
 }
@@ -639,46 +702,52 @@ static void check_signals_interrupt_everything(void)
     memset(&action, 0, sizeof action);
     action.sa_handler = tick; /* no SA_RESTART: system calls return EINTR */
     EXPECT(sigaction(SIGALRM, &action, NULL) == 0);
-    struct itimerval timer = {{0, 200}, {0, 200}};
+    struct itimerval timer = { { 0, 200 }, { 0, 200 } };
     EXPECT(setitimer(ITIMER_REAL, &timer, NULL) == 0);
     unsigned long threads[6];
-    for (size_t i = 0; i < COUNT_OF(threads); i++) threads[i] = thread_start(many_small, NULL, 0);
-    for (unsigned i = 0; i < 300; i++) exercise(i);
-    for (size_t i = 0; i < COUNT_OF(threads); i++) thread_join(threads[i]);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = thread_start(many_small, NULL, 0);
+    for (unsigned i = 0; i < 300; i++)
+        exercise(i);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        thread_join(threads[i]);
     memset(&timer, 0, sizeof timer);
     setitimer(ITIMER_REAL, &timer, NULL);
     EXPECT_CMP(atomic_load(&ticks), >, 10);
 }
 
-static void create_round_keys_early(void) { create_round_keys(); }
+static void create_round_keys_early(void)
+{
+    create_round_keys();
+}
 
 const struct check checks_threads[] = {
-    {"smallest_stacks", check_smallest_stacks, NULL, ""},
-    {"smallest_stacks_together", check_smallest_stacks_together, NULL, ""},
-    {"smallest_stack_first_call_is_free", check_smallest_stack_first_call_is_free, NULL, ""},
-    {"smallest_stacks_slow_paths", check_smallest_stacks_slow_paths, NULL, ""},
-    {"coroutine_stack_16_kib", check_coroutine_stack_16_kib, NULL, ""},
-    {"threads_come_and_go", check_threads_come_and_go, NULL, ""},
-    {"threads_come_and_go_in_groups", check_threads_come_and_go_in_groups, NULL, ""},
-    {"threads_come_and_go_vm", check_threads_come_and_go_vm, NULL, ""},
-    {"threads_leave_survivors", check_threads_leave_survivors, NULL, ""},
-    {"500_threads_at_once", check_500_threads_at_once, NULL, ""},
-    {"detached_threads", check_detached_threads, NULL, ""},
-    {"key_destructors_all_rounds", check_key_destructors, NULL, ""},
-    {"key_destructors_early_keys", check_key_destructors_early_keys, create_round_keys_early, ""},
-    {"key_destructor_is_first_use", check_key_destructor_is_first_use, NULL, ""},
-    {"key_destructor_is_free", check_key_destructor_is_free, NULL, ""},
-    {"thread_that_only_frees", check_thread_that_only_frees, NULL, ""},
-    {"living_thread_that_only_frees", check_living_thread_that_only_frees, NULL, ""},
-    {"producer_consumer_1_1", check_producer_consumer_one_to_one, NULL, ""},
-    {"producer_consumer_1_4", check_producer_consumer_one_to_four, NULL, ""},
-    {"producer_consumer_4_1", check_producer_consumer_four_to_one, NULL, ""},
-    {"memory_handed_over_at_exit", check_memory_handed_over_at_exit, NULL, ""},
-    {"exited_threads_memory_is_reused", check_exited_threads_memory_is_reused, NULL, ""},
-    {"allocation_is_no_cancellation_point", check_allocation_is_no_cancellation_point, NULL, ""},
-    {"trim_is_no_cancellation_point", check_trim_is_no_cancellation_point, NULL, ""},
-    {"cancelled_threads_do_not_leak", check_cancelled_threads_do_not_leak, NULL, ""},
-    {"main_thread_exits_first", check_main_thread_exits_first, NULL, ""},
-    {"signals_interrupt_everything", check_signals_interrupt_everything, NULL, ""},
-    {NULL, NULL, NULL, NULL},
+    { "smallest_stacks", check_smallest_stacks, NULL, "" },
+    { "smallest_stacks_together", check_smallest_stacks_together, NULL, "" },
+    { "smallest_stack_first_call_is_free", check_smallest_stack_first_call_is_free, NULL, "" },
+    { "smallest_stacks_slow_paths", check_smallest_stacks_slow_paths, NULL, "" },
+    { "coroutine_stack_16_kib", check_coroutine_stack_16_kib, NULL, "" },
+    { "threads_come_and_go", check_threads_come_and_go, NULL, "" },
+    { "threads_come_and_go_in_groups", check_threads_come_and_go_in_groups, NULL, "" },
+    { "threads_come_and_go_vm", check_threads_come_and_go_vm, NULL, "" },
+    { "threads_leave_survivors", check_threads_leave_survivors, NULL, "" },
+    { "500_threads_at_once", check_500_threads_at_once, NULL, "" },
+    { "detached_threads", check_detached_threads, NULL, "" },
+    { "key_destructors_all_rounds", check_key_destructors, NULL, "" },
+    { "key_destructors_early_keys", check_key_destructors_early_keys, create_round_keys_early, "" },
+    { "key_destructor_is_first_use", check_key_destructor_is_first_use, NULL, "" },
+    { "key_destructor_is_free", check_key_destructor_is_free, NULL, "" },
+    { "thread_that_only_frees", check_thread_that_only_frees, NULL, "" },
+    { "living_thread_that_only_frees", check_living_thread_that_only_frees, NULL, "" },
+    { "producer_consumer_1_1", check_producer_consumer_one_to_one, NULL, "" },
+    { "producer_consumer_1_4", check_producer_consumer_one_to_four, NULL, "" },
+    { "producer_consumer_4_1", check_producer_consumer_four_to_one, NULL, "" },
+    { "memory_handed_over_at_exit", check_memory_handed_over_at_exit, NULL, "" },
+    { "exited_threads_memory_is_reused", check_exited_threads_memory_is_reused, NULL, "" },
+    { "allocation_is_no_cancellation_point", check_allocation_is_no_cancellation_point, NULL, "" },
+    { "trim_is_no_cancellation_point", check_trim_is_no_cancellation_point, NULL, "" },
+    { "cancelled_threads_do_not_leak", check_cancelled_threads_do_not_leak, NULL, "" },
+    { "main_thread_exits_first", check_main_thread_exits_first, NULL, "" },
+    { "signals_interrupt_everything", check_signals_interrupt_everything, NULL, "" },
+    { NULL, NULL, NULL, NULL },
 };
