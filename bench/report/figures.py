@@ -1,7 +1,7 @@
 """Medians, ratios to the baseline, spreads, geometric means: pure functions over the samples.
 
 A table is {item: {allocator: [sample or None, a round each]}}; a sample is a dict with seconds and peak_rss_kib. Rounds that
-failed are None. Ratios are of medians; the spread is the quartiles of the ratios of single rounds, which were run side by side.
+failed are None. Ratios are of medians; the spread is the quartiles of the rounds, over the same median of the baseline's.
 """
 import math
 import statistics
@@ -22,11 +22,6 @@ def ratio(row, name, base, field):
     return mine / theirs if mine is not None and theirs else None
 
 
-def paired_ratios(row, name, base, field):
-    pairs = zip(row.get(name, []), row.get(base, []))
-    return [mine[field] / theirs[field] for mine, theirs in pairs if mine is not None and theirs is not None and theirs[field]]
-
-
 def quartiles(numbers):
     """(first, third); of fewer than two numbers, those themselves."""
     if not numbers:
@@ -38,7 +33,10 @@ def quartiles(numbers):
 
 
 def spread(row, name, base, field):
-    return quartiles(paired_ratios(row, name, base, field))
+    """The quartiles of one's own rounds over the base's median, so that they are on both sides of the ratio; None without a good run."""
+    theirs = median(row.get(base, []), field)
+    around = quartiles(values(row.get(name, []), field))
+    return (around[0] / theirs, around[1] / theirs) if theirs and around else None
 
 
 def geometric_mean(numbers):

@@ -134,7 +134,7 @@ def _sections(report, drawn):
         parts += ["<h2>Speed against memory</h2>", _figure(drawn.get("speed-memory"), "A small point is a workload or program, "
                   "a large one the geometric mean of an allocator's. Towards the lower left is better; %s is at 1, 1." % BASELINE),
                   "<h2>Time</h2>", _figure(drawn.get("time"), "Ratios of medians; bars reach from the first to the third quartile "
-                                           "of the single rounds' ratios."), _ratios(report, "seconds", 0.001, "ms", 1.05),
+                                           "of the rounds."), _ratios(report, "seconds", 0.001, "ms", 1.05),
                   "<h2>Peak RSS</h2>", _figure(drawn.get("rss"), "Ratios of medians."),
                   _ratios(report, "peak_rss_kib", 1024, "MiB", 1.25)]
     if drawn.get("scaling"):

@@ -14,7 +14,7 @@ class Plan:
         self.rounds = rounds or (7 if full else 5)
         self.fixed_rounds = full or rounds is not None
         self.only = re.compile(only) if only else None
-        self.scale = scale or (1.0 if full else 0.4)
+        self.scale = scale or (1.0 if full else 0.3)
         self.program_scale = min(1.0, 1.5 * self.scale)
         self.mib = mib or (1024 if full else 256)
         self.scaling_threads = (1, 2, 4, 8, 16) if full else (1, 2, 4, 8)

@@ -40,7 +40,7 @@ set encoding utf8
 set border 3 lc rgb "{faint}" lw 0.8
 set tics nomirror scale 0.5 textcolor rgb "{ink}"
 set grid back lc rgb "{faint}" lw 0.5
-set key outside top center horizontal textcolor rgb "{ink}" samplen 1.5 font ",13"
+set key outside top center horizontal Left reverse textcolor rgb "{ink}" samplen 1.5 font ",13"
 set xlabel textcolor rgb "{ink}"
 set ylabel textcolor rgb "{ink}"
 set title textcolor rgb "{ink}"
@@ -141,7 +141,7 @@ def _dots(report, names, folder, field, file_name, title):
             if middle is None:
                 continue
             everything.append(middle)
-            rows.append((_number(middle), "%.3f" % (line + shift), _number(min(around[0], middle)), _number(max(around[1], middle))))
+            rows.append((_number(middle), "%.3f" % (line + shift), _number(around[0]), _number(around[1])))
         blocks.append(_block("d%d" % index, rows))
         draws.append('$d%d using 1:2:3:4 with xerrorbars pt %d ps 0.7 lw 1 lc rgb "%s" title %s'
                      % (index, POINTS.get(name, 15), colour(name, names), quoted(name)))
@@ -178,7 +178,7 @@ unset tics
 unset grid
 set lmargin 0
 set rmargin 0
-set key at screen 0.5,%.4f center horizontal textcolor rgb "%s" samplen 1.5
+set key at screen 0.5,%.4f center horizontal Left reverse textcolor rgb "%s" samplen 1.5
 set xrange [0:1]
 set yrange [0:1]
 plot %s

@@ -20,12 +20,18 @@ class FiguresTest(unittest.TestCase):
     def test_failed_rounds_do_not_count(self):
         row = {"a": rounds(None, 2, None), "b": rounds(4, 4, 4)}
         self.assertEqual(figures.ratio(row, "a", "b", "seconds"), 0.5)
-        self.assertEqual(figures.paired_ratios(row, "a", "b", "seconds"), [0.5])
+        self.assertEqual(figures.spread(row, "a", "b", "seconds"), (0.5, 0.5))
 
     def test_no_good_round_is_no_ratio(self):
         row = {"a": rounds(None, None), "b": rounds(4, 4)}
         self.assertIsNone(figures.ratio(row, "a", "b", "seconds"))
         self.assertIsNone(figures.ratio(row, "absent", "b", "seconds"))
+
+    def test_the_spread_is_on_both_sides_of_the_ratio(self):
+        row = {"a": rounds(1, 2, 9), "b": rounds(4, 1, 2)}
+        low, high = figures.spread(row, "a", "b", "seconds")
+        self.assertLessEqual(low, figures.ratio(row, "a", "b", "seconds"))
+        self.assertGreaterEqual(high, figures.ratio(row, "a", "b", "seconds"))
 
     def test_geometric_mean(self):
         self.assertAlmostEqual(figures.geometric_mean([0.5, 2, None]), 1)

@@ -65,7 +65,7 @@ static void asym_make(struct asym *asym, uint64_t seed, uint64_t ops)
         batch->count = ops < ASYM_BATCH ? (unsigned)ops : ASYM_BATCH;
         ops -= batch->count;
         for (unsigned i = 0; i < batch->count; i++)
-            batch->blocks[i] = ouroi_stamp_malloc(ouroi_sizes_draw(&asym->sizes, &rand));
+            batch->blocks[i] = ouroi_parcel_malloc(ouroi_sizes_draw(&asym->sizes, &rand));
         asym_put(asym, batch);
     }
     pthread_mutex_lock(&asym->lock);
@@ -83,7 +83,7 @@ static void asym_member(struct ouroi_member *member)
     }
     for (struct batch *batch; (batch = asym_take(asym)) != NULL; free(batch))
         for (unsigned i = 0; i < batch->count; i++)
-            ouroi_stamp_free(batch->blocks[i]);
+            ouroi_parcel_free(batch->blocks[i]);
 }
 
 void ouroi_asym_run(const struct ouroi_job *job)

@@ -33,9 +33,9 @@ static void pipeline_member(struct ouroi_member *member)
     for (uint64_t i = 0; i < member->job->ops; i++) {
         void *scratch = ouroi_stamp_malloc(ouroi_rand_between(&rand, 16, 256));
         if (!last)
-            ouroi_ring_push(out, ouroi_stamp_malloc(ouroi_sizes_draw(&pipeline->sizes, &rand)));
+            ouroi_ring_push(out, ouroi_parcel_malloc(ouroi_sizes_draw(&pipeline->sizes, &rand)));
         if (member->index > 0)
-            ouroi_stamp_free(pipeline_take(out - 1));
+            ouroi_parcel_free(pipeline_take(out - 1));
         ouroi_stamp_free(scratch);
     }
 }

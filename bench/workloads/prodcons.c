@@ -26,7 +26,7 @@ static void prodcons_produce(struct prodcons *shared, unsigned index, uint64_t s
     for (uint64_t i = 0; i < ops; i++) {
         if (i % 32 == 31)
             to = (to + 1) % shared->consumers;
-        ouroi_ring_push(&row[to], ouroi_stamp_malloc(ouroi_sizes_draw(&shared->sizes, &rand)));
+        ouroi_ring_push(&row[to], ouroi_parcel_malloc(ouroi_sizes_draw(&shared->sizes, &rand)));
     }
     for (unsigned i = 0; i < shared->consumers; i++)
         ouroi_ring_push(&row[i], ouroi_ring_closed);
@@ -46,7 +46,7 @@ static void prodcons_consume(struct prodcons *shared, unsigned index)
                 if (block == ouroi_ring_closed)
                     open--;
                 else
-                    ouroi_stamp_free(block);
+                    ouroi_parcel_free(block);
             }
         }
         if (idle)

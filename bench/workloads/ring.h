@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { OUROI_RING_SLOTS = 512 };
+enum { OUROI_RING_SLOTS = 2048 };
 
 struct ouroi_ring {
     alignas(64) atomic_size_t tail; /* written by the producer */
