@@ -272,8 +272,12 @@ struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align
     run->kind = (uint8_t)kind;
     run->node = chunk->node;
     run->zero = zero;
-    ouroi_slices_set(run->start, slices, run);
     return run;
+}
+
+void ouroi_run_publish(struct ouroi_run *run)
+{
+    ouroi_slices_set(run->start, run->slices, run);
 }
 
 /* Puts slices of `chunk` back, as dirty. The arena is locked. */
@@ -340,6 +344,7 @@ void *ouroi_large_alloc(size_t size, size_t alignment, bool zero)
     if (run == NULL)
         return NULL;
     run->bytes = ouroi_large_good_size(size);
+    ouroi_run_publish(run);
     ouroi_arena_note_used((ptrdiff_t)run->bytes);
     if (zero && !run->zero)
         memset((void *)run->start, 0, size);
@@ -567,8 +572,8 @@ void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *ar
                 continue;
             struct ouroi_slice *slice = ouroi_slice_find(chunk->start);
             for (unsigned at = 0; at < OUROI_CHUNK_SLICES;) {
-                /* relaxed: a run that comes or goes meanwhile may be seen or not */
-                struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice[at].run);
+                /* [RUN walk] acquire, pairs with [RUN publish]; a run that comes or goes meanwhile is seen or not */
+                struct ouroi_run *run = ouroi_atomic_load_acquire(&slice[at].run);
                 if (run != NULL)
                     fn(run, arg);
                 at += run != NULL && run->slices > 0 ? run->slices : 1;

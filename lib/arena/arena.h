@@ -77,6 +77,8 @@ OUROI_INLINE struct ouroi_run *ouroi_run_find(const void *p)
     return slice != NULL ? ouroi_atomic_load_relaxed(&slice->run) : NULL; /* relaxed: see the file head */
 }
 
+/* Makes the entries of slices name `run`, and no owner. */
+void ouroi_slices_set(uintptr_t start, size_t slices, struct ouroi_run *run);
 /* Writes `owner` into the slices of a pool's run. */
 void ouroi_run_set_owner(struct ouroi_run *run, void *owner);
 
@@ -90,8 +92,9 @@ OUROI_INLINE unsigned ouroi_arena_node(void)
 }
 
 /* A run of `slices` (1..OUROI_LARGE_MAX_SLICES) at a multiple of align_slices (a power of two, at most that), of memory of `node` where that
- * has some. Its descriptor is zero but for struct ouroi_run. NULL: no memory, after trying to reclaim what is unused. */
+ * has some. Its descriptor is zero but for struct ouroi_run, and not in the map before ouroi_run_publish. NULL: no memory, after trying to reclaim what is unused. */
 struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align_slices, enum ouroi_run_kind kind);
+void ouroi_run_publish(struct ouroi_run *run);
 void ouroi_run_free(struct ouroi_run *run);
 
 /* Blocks that have runs of their own. */

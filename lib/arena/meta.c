@@ -32,7 +32,7 @@ static void *carve_locked(size_t bytes)
         if (block == NULL)
             return NULL;
         if (want != META_BLOCK && want != META_BLOCK_LEAST) {
-            used_bytes += bytes;
+            OUROI_OWNED_ADD(&used_bytes, bytes);
             return block;
         }
         block_at = (uintptr_t)block;
@@ -40,7 +40,7 @@ static void *carve_locked(size_t bytes)
     }
     void *got = (void *)block_at;
     block_at += bytes;
-    used_bytes += bytes;
+    OUROI_OWNED_ADD(&used_bytes, bytes);
     return got;
 }
 
@@ -74,7 +74,7 @@ void ouroi_descriptor_free(struct ouroi_run *run)
 
 size_t ouroi_meta_bytes(void)
 {
-    return used_bytes;
+    return OUROI_OWNED_GET(&used_bytes);
 }
 
 void ouroi_meta_fork_prepare(void)

@@ -15,6 +15,15 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2u
+#endif
 
 #define START_BYTES ((size_t)4 << 20)
 #define STACK_BYTES ((long)64 << 10)
@@ -51,6 +60,8 @@ static void *purger(void *unused)
 {
     (void)unused;
     prctl(PR_SET_NAME, "ouro-purge", 0, 0, 0);
+    /* A table of descriptors of its own, empty: what it opens never takes a number from under the program. */
+    bool may_open = syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) == 0;
     uint32_t never = 0;
     unsigned idle_beats = 0;
     for (;;) {
@@ -64,7 +75,7 @@ static void *purger(void *unused)
             idle_beats = 0;
         }
         uint64_t delay = ouroi_options.purge_delay_ns;
-        bool pressed = is_under_pressure();
+        bool pressed = may_open && is_under_pressure();
         ouroi_os.futex_wait(&never, 0, (pressed ? delay / 4 : delay) + 1);
         if (ouroi_arena_idle_hook != NULL)
             ouroi_arena_idle_hook(false);

@@ -67,7 +67,8 @@ void ouroi_slices_set(uintptr_t start, size_t slices, struct ouroi_run *run)
     struct ouroi_slice *slice = ouroi_slice_find(start);
     for (size_t i = 0; i < slices; i++) {
         ouroi_atomic_store_relaxed(&slice[i].owner, NULL); /* relaxed: see arena.h */
-        ouroi_atomic_store_relaxed(&slice[i].run, run);    /* relaxed: see arena.h */
+        /* [RUN publish] release, pairs with [RUN walk]: the descriptor */
+        ouroi_atomic_store_release(&slice[i].run, run);
     }
 }
 
@@ -231,7 +232,7 @@ uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes)
     if (at == 0)
         at = take_outside(chunks, align_chunks, map_bytes);
     if (at != 0)
-        reserved_bytes += map_bytes;
+        OUROI_OWNED_ADD(&reserved_bytes, map_bytes);
     return at;
 }
 
@@ -240,7 +241,7 @@ int ouroi_space_map(uintptr_t start, size_t from, size_t to)
     int error;
     if (ouroi_os.map((void *)(start + from), to - from, OUROI_MAP_EXACT, &error) == NULL)
         return error;
-    reserved_bytes += to - from;
+    OUROI_OWNED_ADD(&reserved_bytes, to - from);
     return 0;
 }
 
@@ -248,7 +249,7 @@ bool ouroi_space_unmap(uintptr_t start, size_t from, size_t to)
 {
     if (ouroi_os.unmap((void *)(start + from), to - from) != 0)
         return false;
-    reserved_bytes -= to - from;
+    OUROI_OWNED_ADD(&reserved_bytes, 0 - (to - from));
     return true;
 }
 
@@ -284,7 +285,7 @@ void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes)
     map_bytes = ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
     if (map_bytes != 0 && ouroi_os.unmap((void *)start, map_bytes) != 0)
         return; /* too many mappings: the pages are purged by the caller, the place is lost */
-    reserved_bytes -= map_bytes;
+    OUROI_OWNED_ADD(&reserved_bytes, 0 - (map_bytes));
     if (ouroi_window_slice(start) != NULL) {
         add_gap(start, chunks);
         return;
@@ -296,7 +297,7 @@ void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes)
 
 size_t ouroi_space_reserved(void)
 {
-    return reserved_bytes;
+    return OUROI_OWNED_GET(&reserved_bytes);
 }
 
 int ouroi_space_init(void)

@@ -235,7 +235,7 @@ void *ouroi_heap_alloc_zero(size_t size)
         return NULL;
     /* The first large request of a thread: its pages may be the kernel's own zeroes. */
     struct ouroi_run *run = size > OUROI_SMALL_MAX ? ouroi_run_find(p) : NULL;
-    if (run == NULL || !run->zero || run->kind == OUROI_RUN_POOL || ouroi_options.secure)
+    if (run == NULL || !run->zero || run->kind == OUROI_RUN_POOL)
         memset(p, 0, size);
     return p;
 }

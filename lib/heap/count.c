@@ -37,11 +37,10 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
 {
     struct ouroi_heap_counts *counts = arg;
     for (unsigned i = 0; i < OUROI_BATCHES; i++) {
-        const struct ouroi_pool *pool = OUROI_OWNED_GET(&heap->batches[i].pool);
-        if (pool == NULL)
+        if (OUROI_OWNED_GET(&heap->batches[i].pool) == NULL)
             continue;
         uint32_t count = OUROI_OWNED_GET(&heap->batches[i].count);
-        counts->frees[pool->run.size_class] += count;
+        counts->frees[OUROI_OWNED_GET(&heap->batches[i].size_class)] += count;
         counts->remote_frees += count;
     }
     counts->threads += heap->used;

@@ -15,7 +15,7 @@ enum {
 static void flush_batch(struct ouroi_batch *batch)
 {
     struct ouroi_pool *pool = batch->pool;
-    batch->pool = NULL;
+    OUROI_OWNED_SET(&batch->pool, NULL);
     ouroi_pool_push(pool, batch->head, batch->tail, batch->count);
 }
 
@@ -44,14 +44,18 @@ static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct
         block->next = batch->head;
         batch->head = block;
         batch->room--;
-        batch->count++;
+        OUROI_OWNED_ADD(&batch->count, 1);
     } else {
         if (batch->pool != NULL)
             flush_batch(batch);
         uint32_t room = BATCH_BYTES / pool->block_bytes;
         room = room > BATCH_BLOCKS ? BATCH_BLOCKS : room;
         block->next = NULL;
-        *batch = (struct ouroi_batch){ pool, block, block, 1, room > 0 ? room - 1 : 0 };
+        batch->head = batch->tail = block;
+        batch->room = (uint16_t)(room > 0 ? room - 1 : 0);
+        OUROI_OWNED_SET(&batch->size_class, pool->run.size_class);
+        OUROI_OWNED_SET(&batch->count, 1);
+        OUROI_OWNED_SET(&batch->pool, pool);
     }
     if (batch->room == 0)
         flush_batch(batch);
@@ -72,7 +76,7 @@ void ouroi_heap_free_remote(void *p, struct ouroi_run *run)
     block->next = batch->head;
     block->key = ouroi_pool_of(run);
     batch->head = block;
-    batch->count++;
+    OUROI_OWNED_ADD(&batch->count, 1);
     batch->room--;
 }
 

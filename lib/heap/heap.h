@@ -24,7 +24,9 @@ struct ouroi_bin {
 struct ouroi_batch {
     struct ouroi_pool *pool; /* NULL: empty */
     struct ouroi_block *head, *tail;
-    uint32_t count, room; /* room: blocks until it is sent off */
+    uint16_t count;
+    uint16_t room;         /* blocks until it is sent off */
+    uint16_t size_class;
 };
 
 struct ouroi_heap {

@@ -35,7 +35,7 @@ struct freed {
 
 static struct ouroi_lock lock = OUROI_LOCK_INIT(OUROI_RANK_SECURE);
 static uint64_t secret, random_state;
-static struct ouroi_pool *pools[OUROI_CLASSES]; /* linked by next, for ever */
+static struct ouroi_pool *pools[OUROI_CLASSES]; /* with room, linked both ways; pool->linked says so */
 static struct freed quarantine[QUARANTINE];
 static unsigned quarantine_first, quarantine_count;
 static size_t quarantine_bytes;
@@ -83,17 +83,72 @@ static bool is_filled(const char *from, const char *to, unsigned char with)
     return true;
 }
 
+/* Bit maps of pools that are no more, linked by their first word. */
+static uint64_t *free_bitmaps;
+
+static uint64_t *new_bitmap(void)
+{
+    uint64_t *bitmap = free_bitmaps;
+    if (bitmap == NULL)
+        return ouroi_meta_alloc(BITMAP_WORDS * sizeof *bitmap);
+    free_bitmaps = (uint64_t *)(uintptr_t)bitmap[0];
+    memset(bitmap, 0, BITMAP_WORDS * sizeof *bitmap);
+    return bitmap;
+}
+
+static void drop_bitmap(uint64_t *bitmap)
+{
+    bitmap[0] = (uintptr_t)free_bitmaps;
+    free_bitmaps = bitmap;
+}
+
+static void link_pool(struct ouroi_pool *pool)
+{
+    struct ouroi_pool **first = &pools[pool->run.size_class];
+    pool->previous = NULL;
+    pool->next = *first;
+    if (*first != NULL)
+        (*first)->previous = pool;
+    *first = pool;
+    pool->linked = true;
+}
+
+static void unlink_pool(struct ouroi_pool *pool)
+{
+    if (pool->next != NULL)
+        pool->next->previous = pool->previous;
+    if (pool->previous != NULL)
+        pool->previous->next = pool->next;
+    else
+        pools[pool->run.size_class] = pool->next;
+    pool->next = pool->previous = NULL;
+    pool->linked = false;
+}
+
 static struct ouroi_pool *new_pool(unsigned size_class)
 {
-    uint64_t *bitmap = ouroi_meta_alloc(BITMAP_WORDS * sizeof *bitmap);
+    uint64_t *bitmap = new_bitmap();
     struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class) : NULL;
-    if (pool == NULL)
+    if (pool == NULL) {
+        if (bitmap != NULL)
+            drop_bitmap(bitmap);
         return NULL;
+    }
     pool->live = bitmap;
     pool->carved = pool->capacity;
-    pool->next = pools[size_class];
-    pools[size_class] = pool;
+    ouroi_arena_note_used((ptrdiff_t)pool->run.bytes);
+    link_pool(pool);
     return pool;
+}
+
+/* An empty pool goes back, if its class has another. */
+static void drop_pool(struct ouroi_pool *pool)
+{
+    if (pool->next == NULL && pool->previous == NULL)
+        return;
+    unlink_pool(pool);
+    drop_bitmap(pool->live);
+    ouroi_pool_release(pool);
 }
 
 /* A random free slot of the pool, which has one. */
@@ -103,18 +158,31 @@ static char *take_slot(struct ouroi_pool *pool)
     while ((pool->live[at / 64] >> at % 64 & 1) != 0)
         at = at + 1 == pool->capacity ? 0 : at + 1;
     pool->live[at / 64] |= (uint64_t)1 << at % 64;
-    pool->used++;
+    if (++pool->used == pool->capacity)
+        unlink_pool(pool);
     return (char *)pool->run.start + (size_t)at * pool->block_bytes;
 }
 
 static char *take_small(unsigned size_class)
 {
     struct ouroi_pool *pool = pools[size_class];
-    while (pool != NULL && ouroi_pool_used(pool) == pool->capacity)
-        pool = pool->next;
     if (pool == NULL && (pool = new_pool(size_class)) == NULL)
         return NULL;
     return take_slot(pool);
+}
+
+/* A large block of which only the first slice is in the map may begin, for its user, in another one. */
+static void set_inner_slice(const void *p, struct ouroi_run *run, struct ouroi_run *value)
+{
+    uintptr_t slice = ouroi_align_down((uintptr_t)p, OUROI_SLICE_BYTES);
+    if (run->kind == OUROI_RUN_HUGE && slice != run->start)
+        ouroi_slices_set(slice, 1, value);
+}
+
+static void free_large(const void *p, struct ouroi_run *run)
+{
+    set_inner_slice(p, run, NULL);
+    ouroi_large_free(run);
 }
 
 /* Lets the oldest quarantined block go, after a look at it. */
@@ -129,14 +197,17 @@ static void leave_quarantine(void)
     if (!is_filled(freed.p, end, POISON) || header_of(freed.p)->mark != dead_mark(freed.p))
         report("write after free", freed.p, freed.run);
     if (freed.run->kind != OUROI_RUN_POOL) {
-        ouroi_large_free(freed.run);
+        free_large(freed.p, freed.run);
         return;
     }
     struct ouroi_pool *pool = ouroi_pool_of(freed.run);
     uint32_t at = (uint32_t)(((uintptr_t)start - freed.run->start) / pool->block_bytes);
     pool->live[at / 64] &= ~((uint64_t)1 << at % 64);
     pool->settled_frees++;
-    pool->used--;
+    if (!pool->linked)
+        link_pool(pool);
+    if (--pool->used == 0)
+        drop_pool(pool);
 }
 
 /* A look at all that is in quarantine, at the end of the process. */
@@ -165,11 +236,13 @@ void *ouroi_secure_alloc(size_t alignment, size_t size)
     ouroi_lock_acquire(&lock);
     if (secret == 0)
         secret = random_state = ouroi_os.now_ns() * 0x9e3779b97f4a7c15u ^ (uintptr_t)&bytes;
-    char *start = small != 0 ? take_small(ouroi_class_of(small)) : NULL;
-    if (small == 0 && (start = ouroi_large_alloc(bytes, lead, false)) == NULL && quarantine_count > 0) {
+    char *start;
+    for (;;) {
+        start = small != 0 ? take_small(ouroi_class_of(small)) : ouroi_large_alloc(bytes, lead, false);
+        if (start != NULL || quarantine_count == 0)
+            break;
         while (quarantine_count > 0)
             leave_quarantine();
-        start = ouroi_large_alloc(bytes, lead, false);
     }
     ouroi_lock_release(&lock);
     if (start == NULL)
@@ -179,6 +252,8 @@ void *ouroi_secure_alloc(size_t alignment, size_t size)
     *header_of(p) = (struct header){ size ^ secret, live_mark(p) };
     if (small != 0)
         memset(p, POISON, size);
+    else
+        set_inner_slice(p, ouroi_run_find(start), ouroi_run_find(start));
     memset(p + size, TAIL, (size_t)(end - p) - size);
     return p;
 }
@@ -217,7 +292,7 @@ void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
     slot_of(p, run, &start, &end);
     header_of(p)->mark = dead_mark(p);
     if (run->kind == OUROI_RUN_HUGE) {
-        ouroi_large_free(run);
+        free_large(p, run);
     } else {
         memset(p, POISON, (size_t)(end - (char *)p));
         size_t bytes = (size_t)(end - start);
@@ -232,6 +307,16 @@ void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
 void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size)
 {
     size_t old = check_living(p, run, "realloc");
+    char *start, *end;
+    slot_of(p, run, &start, &end);
+    size_t room = (size_t)(end - (char *)p);
+    if (size <= room - TAIL_BYTES && (size >= room / 2 || room <= 128)) {
+        header_of(p)->size = size ^ secret;
+        if (size > old && run->kind == OUROI_RUN_POOL)
+            memset((char *)p + old, POISON, size - old);
+        memset((char *)p + size, TAIL, room - size);
+        return p;
+    }
     void *fresh = ouroi_secure_alloc(OUROI_ALIGN, size);
     if (fresh == NULL)
         return NULL;

@@ -41,12 +41,14 @@ struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
     if (OURO_DEBUG) {
         pool->live = ouroi_meta_alloc((pool->capacity + 63) / 64 * sizeof(uint64_t));
         if (pool->live == NULL) {
+            ouroi_run_publish(run);
             ouroi_run_free(run);
             return NULL;
         }
     }
     /* relaxed: nobody else knows the pool yet */
     ouroi_atomic_store_relaxed(&pool->remote, OUROI_REMOTE_OWNED);
+    ouroi_run_publish(run);
     return pool;
 }
 
@@ -70,13 +72,13 @@ static void carve(struct ouroi_pool *pool)
     count = count == 0 ? 1 : count;
     count = count > left ? left : count;
     char *at = (char *)pool->run.start + (size_t)pool->carved * pool->block_bytes;
-    pool->free = (struct ouroi_block *)(void *)at;
+    OUROI_OWNED_SET(&pool->free, (struct ouroi_block *)(void *)at);
     for (uint32_t i = 0; i < count; i++, at += pool->block_bytes) {
         struct ouroi_block *block = (struct ouroi_block *)(void *)at;
         block->next = i + 1 < count ? (struct ouroi_block *)(void *)(at + pool->block_bytes) : NULL;
         block->key = pool;
     }
-    pool->carved += count;
+    OUROI_OWNED_ADD(&pool->carved, count);
     ouroi_arena_note_used((ptrdiff_t)((size_t)count * pool->block_bytes));
 }
 
@@ -85,19 +87,19 @@ static void accept(struct ouroi_pool *pool, struct ouroi_block *list, uint32_t c
 {
     if (list == NULL)
         return;
-    pool->settled_frees += count;
-    pool->remote_frees += count;
-    pool->used -= count; /* of a current pool it means nothing */
+    OUROI_OWNED_ADD(&pool->settled_frees, count);
+    OUROI_OWNED_ADD(&pool->remote_frees, count);
+    OUROI_OWNED_ADD(&pool->used, 0 - count); /* of a current pool it means nothing */
     if (pool->free == NULL) {
-        pool->free = list;
+        OUROI_OWNED_SET(&pool->free, list);
     } else if (pool->later == NULL) {
-        pool->later = list;
+        OUROI_OWNED_SET(&pool->later, list);
     } else {
         struct ouroi_block *last = list;
         while (last->next != NULL)
             last = last->next;
         last->next = pool->later;
-        pool->later = list;
+        OUROI_OWNED_SET(&pool->later, list);
     }
 }
 
@@ -121,8 +123,8 @@ bool ouroi_pool_replenish(struct ouroi_pool *pool)
     if (pool->free != NULL)
         return true;
     if (pool->later != NULL) {
-        pool->free = pool->later;
-        pool->later = NULL;
+        OUROI_OWNED_SET(&pool->free, pool->later);
+        OUROI_OWNED_SET(&pool->later, NULL);
         return true;
     }
     if (ouroi_pool_collect(pool))
@@ -204,9 +206,9 @@ static void bury(struct ouroi_pool *pool, uint64_t word)
     if ((word & OUROI_REMOTE_LISTED) != 0)
         ouroi_shelf_forget(pool);
     uint32_t used = ouroi_pool_used(pool);
-    pool->settled_frees += used;
-    pool->remote_frees += used;
-    pool->used -= used;
+    OUROI_OWNED_ADD(&pool->settled_frees, used);
+    OUROI_OWNED_ADD(&pool->remote_frees, used);
+    OUROI_OWNED_SET(&pool->used, 0);
     ouroi_pool_release(pool);
 }
 

@@ -118,9 +118,9 @@ OUROI_INLINE uint32_t ouroi_pool_used(const struct ouroi_pool *pool)
 /* Counts the frees so far, and begins a countdown of `armed`. */
 OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
 {
-    pool->used = ouroi_pool_used(pool);
-    pool->settled_frees += pool->armed - pool->countdown;
-    pool->armed = armed;
+    OUROI_OWNED_SET(&pool->used, ouroi_pool_used(pool));
+    OUROI_OWNED_ADD(&pool->settled_frees, pool->armed - pool->countdown);
+    OUROI_OWNED_SET(&pool->armed, armed);
     OUROI_OWNED_SET(&pool->countdown, armed);
 }
 
