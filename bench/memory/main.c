@@ -105,16 +105,18 @@ int main(int argc, char **argv)
     options.scenario->run(&options.job);
     double seconds = (double)(ouroi_clock_ns() - start_ns) * 1e-9;
     ouroi_process_memory(0, &after_work);
+    size_t pinned_bytes = ouroi_scenario_pinned_bytes();
     ouroi_sleep_ns((uint64_t)(options.idle_seconds * 1e9));
     ouroi_process_memory(0, &after_idle);
     size_t count;
     const struct ouroi_sample *samples = ouroi_sampler_stop(&count);
-    printf("{\"scenario\": \"%s\", \"scale_mib\": %zu, \"seed\": %" PRIu64
-           ", \"seconds\": %.3f, \"idle_seconds\": %.0f, \"start_rss_kib\": %ld, \"peak_rss_kib\": %ld, "
-           "\"peak_live_kib\": %zu, \"end_live_kib\": %zu, \"end_rss_kib\": %ld, \"held_rss_kib\": %ld",
-           options.scenario->name, options.job.scale_bytes >> 20, options.job.seed, seconds, options.idle_seconds,
-           before.rss_kib, after_work.peak_rss_kib, ouroi_live_peak_bytes() / 1024, ouroi_live_bytes() / 1024,
-           after_work.rss_kib, after_idle.rss_kib);
+    printf(
+        "{\"scenario\": \"%s\", \"scale_mib\": %zu, \"seed\": %" PRIu64
+        ", \"seconds\": %.3f, \"idle_seconds\": %.0f, \"start_rss_kib\": %ld, \"peak_rss_kib\": %ld, "
+        "\"peak_live_kib\": %zu, \"end_live_kib\": %zu, \"pinned_kib\": %zu, \"end_rss_kib\": %ld, \"held_rss_kib\": %ld",
+        options.scenario->name, options.job.scale_bytes >> 20, options.job.seed, seconds, options.idle_seconds,
+        before.rss_kib, after_work.peak_rss_kib, ouroi_live_peak_bytes() / 1024, ouroi_live_bytes() / 1024,
+        pinned_bytes / 1024, after_work.rss_kib, after_idle.rss_kib);
     print_samples(samples, count);
     printf("}\n");
     return 0;

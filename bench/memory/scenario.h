@@ -23,6 +23,10 @@ struct ouroi_scenario {
     void (*run)(const struct ouroi_scenario_job *job);
 };
 
+/* Bytes of the pages that living blocks of the lists are on: what an allocator that moves nothing must hold,
+ * its blocks lying where they lie. 0 where a scenario keeps no list. Allocates nothing. */
+size_t ouroi_scenario_pinned_bytes(void);
+
 extern const struct ouroi_scenario ouroi_scenarios[];
 extern const size_t ouroi_scenario_count;
 

@@ -13,6 +13,8 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Counts are kept back and added up every so often, so that counting does not become the work. */
 struct ledger {
@@ -85,21 +87,22 @@ static struct link *list_thin(struct link *list, unsigned percent, struct ouroi_
     return left;
 }
 
-static void small_sizes(struct ouroi_sizes *sizes, uint64_t seed)
+static void uniform_sizes(struct ouroi_sizes *sizes, uint64_t seed, uint32_t min_bytes, uint32_t max_bytes)
 {
     struct ouroi_rand rand = ouroi_rand_seed(seed);
     for (size_t i = 0; i < OUROI_SIZES; i++)
-        sizes->bytes[i] = ouroi_rand_between(&rand, 16, 256);
+        sizes->bytes[i] = ouroi_rand_between(&rand, min_bytes, max_bytes);
 }
 
 static struct link *kept;
 
-static void grow_and_free(const struct ouroi_scenario_job *job, unsigned percent)
+static void grow_and_free(const struct ouroi_scenario_job *job, unsigned percent, uint32_t min_bytes,
+                          uint32_t max_bytes)
 {
     struct ouroi_sizes sizes;
     struct ledger ledger = { 0 };
     struct ouroi_rand rand = ouroi_rand_seed(job->seed);
-    small_sizes(&sizes, job->seed);
+    uniform_sizes(&sizes, job->seed, min_bytes, max_bytes);
     kept = list_grow(&sizes, job->scale_bytes, &rand, &ledger);
     kept = list_thin(kept, percent, &rand, &ledger);
     ledger_close(&ledger);
@@ -107,12 +110,17 @@ static void grow_and_free(const struct ouroi_scenario_job *job, unsigned percent
 
 static void free_all_run(const struct ouroi_scenario_job *job)
 {
-    grow_and_free(job, 100);
+    grow_and_free(job, 100, 16, 256);
 }
 
 static void free_most_run(const struct ouroi_scenario_job *job)
 {
-    grow_and_free(job, 90);
+    grow_and_free(job, 90, 16, 256);
+}
+
+static void free_most_pages_run(const struct ouroi_scenario_job *job)
+{
+    grow_and_free(job, 90, 2 << 10, 8 << 10);
 }
 
 /* A quarter of the scale lives at the top of each phase and all of it dies before the next. */
@@ -129,6 +137,8 @@ static void phases_run(const struct ouroi_scenario_job *job)
     }
     ledger_close(&ledger);
 }
+
+static struct link **cache_entries; /* alive while the process idles */
 
 /* The budget is half the scale; eight times the budget passes through; the victim is random; sizes drift upward by half. */
 static void cache_run(const struct ouroi_scenario_job *job)
@@ -162,7 +172,7 @@ static void cache_run(const struct ouroi_scenario_job *job)
         held += size;
         passed += size;
     }
-    kept = (struct link *)(void *)entries;
+    cache_entries = entries;
     ledger_close(&ledger);
 }
 
@@ -295,13 +305,58 @@ static void handed_run(const struct ouroi_scenario_job *job)
     for (unsigned i = 0; i < HANDED_THREADS; i++)
         pthread_join(threads[i].thread, NULL);
     for (unsigned i = 0; i < HANDED_THREADS; i++)
-        threads[i].list = list_thin(threads[i].list, 95, &rand, &ledger);
+        for (struct link *list = list_thin(threads[i].list, 95, &rand, &ledger), *next; list != NULL; list = next) {
+            next = list->next;
+            list->next = kept;
+            kept = list;
+        }
     ledger_close(&ledger);
+}
+
+/* A set of page numbers with open addressing; grows by being made large enough at once. */
+struct page_set {
+    uintptr_t *slots;
+    size_t mask;
+    size_t count;
+};
+
+static void page_set_add(struct page_set *set, uintptr_t page)
+{
+    size_t at = (size_t)((uint64_t)page * UINT64_C(0x9e3779b97f4a7c15) >> 20) & set->mask;
+    while (set->slots[at] != 0 && set->slots[at] != page)
+        at = (at + 1) & set->mask;
+    set->count += set->slots[at] == 0;
+    set->slots[at] = page;
+}
+
+size_t ouroi_scenario_pinned_bytes(void)
+{
+    size_t blocks = 0;
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    for (const struct link *link = kept; link != NULL; link = link->next)
+        blocks++;
+    struct page_set set = { .mask = 1023 };
+    while (set.mask < 4 * blocks)
+        set.mask = 2 * set.mask + 1;
+    size_t bytes = (set.mask + 1) * sizeof *set.slots;
+    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return 0;
+    set.slots = pages;
+    for (const struct link *link = kept; link != NULL; link = link->next) {
+        uintptr_t first = (uintptr_t)link;
+        uintptr_t last = first + sizeof *link + ouroi_stamp_check(link->rest) - 1;
+        for (uintptr_t page = first / page_bytes; page <= last / page_bytes; page++)
+            page_set_add(&set, page);
+    }
+    munmap(pages, bytes);
+    return set.count * page_bytes;
 }
 
 const struct ouroi_scenario ouroi_scenarios[] = {
     { "free-all", "grows to the scale in blocks of 16 to 256 bytes, frees all, idles", free_all_run },
     { "free-most", "the same, but one block in ten stays", free_most_run },
+    { "free-most-2k", "the same with blocks of 2 to 8 KiB, of which a page holds few", free_most_pages_run },
     { "phases", "a quarter of the scale in one size, freed; then in the next, ten times", phases_run },
     { "cache", "half the scale, random victims, sizes that drift", cache_run },
     { "spikes", "64 threads, one after the other, grow to a sixteenth of the scale and free it", spikes_run },

@@ -95,14 +95,18 @@ def _means(report):
     return _table(head, rows)
 
 
+def _held(cell):
+    pinned = ", pinned %.0f" % cell["pinned_mib"] if cell["pinned_mib"] else ""
+    return "%.2f <small>held %.0f%s</small>" % (cell["peak_over_live"], cell["held_mib"], pinned)
+
+
 def _memory(report):
     columns = [name for name in report.names if name != AGAIN]
     rows = []
     for scenario, cells in verdict.scenario_rows(report.memory, columns):
         live = max(cell["end_live_mib"] for cell in cells.values())
         rows.append(_row([text(scenario), "%.0f MiB" % live] + [
-            "%.2f <small>held %.0f</small>" % (cells[name]["peak_over_live"], cells[name]["held_mib"]) if name in cells
-            else '<span class="bad">failed</span>' for name in columns]))
+            _held(cells[name]) if name in cells else '<span class="bad">failed</span>' for name in columns]))
     return _table(["", "lives on"] + [text(name) for name in columns], rows)
 
 
@@ -144,7 +148,7 @@ def _sections(report, drawn):
         parts += ["<h2>Memory over time</h2>", _figure(drawn.get("memory"), "RSS, read from outside while a scenario runs and "
                   "for ten seconds of idleness after it. The area is what the program has asked for and not yet freed%s."
                   % (", in ouro's run" if "ouro" in report.names else "")),
-                  "<p class=dim>Peak over the most that lived, and MiB held after the idle time:</p>", _memory(report)]
+                  "<p class=dim>Peak over the most that lived, and MiB held after the idle time; pinned: on pages with a living block, which no allocator that moves nothing can give back.</p>", _memory(report)]
     if report.failures:
         parts += ["<h2>Failures</h2>", "<ul>%s</ul>" % "".join(
             "<li>%s under %s: %s</li>" % (text(f["item"]), text(f["allocator"]), text(f["what"])) for f in report.failures)]

@@ -52,18 +52,22 @@ def _means(means, names):
         print("%-25s " % ("%s (%d)" % (title, count)) + " ".join(cells))
 
 
+def _held(cell):
+    pinned = " (%.0f)" % cell["pinned_mib"] if cell["pinned_mib"] else ""
+    return "%.2f / %.0f%s" % (cell["peak_over_live"], cell["held_mib"], pinned)
+
+
 def _memory(memory, names):
     columns = [name for name in names if name != AGAIN]
     rows = verdict.scenario_rows(memory, columns)
     if not rows:
         return
-    print("\n" + _bold("Memory over time: peak over what lived / MiB still held after 10 s of idleness", True))
-    print("%-12s %12s " % ("", "lives on") + " ".join("%16s" % name for name in columns))
+    print("\n" + _bold("Memory over time: peak over what lived / MiB still held after 10 s of idleness (MiB of pages with a living block)", True))
+    print("%-12s %12s " % ("", "lives on") + " ".join("%18s" % name for name in columns))
     for scenario, cells in rows:
         live = max(cell["end_live_mib"] for cell in cells.values())
         print("%-12s %8.0f MiB " % (scenario, live) + " ".join(
-            "%16s" % ("%.2f / %.0f" % (cells[name]["peak_over_live"], cells[name]["held_mib"]) if name in cells else "failed")
-            for name in columns))
+            "%18s" % (_held(cells[name]) if name in cells else "failed") for name in columns))
 
 
 def print_report(report):
