@@ -56,12 +56,12 @@ def _themed(svg):
         dim = {FAINT: 0.28, AREA: 0.13}.get(colour_code)
         extra = "" if dim is None else r" \1-opacity=\g<2>%.2f\g<2>" % dim
         svg = re.sub(pattern, r"\1=\g<2>%s\g<2>%s" % (replacement, extra), svg)
-    svg = svg.replace("color:black;", "").replace('font-family="%s"' % FONT.split(",", maxsplit=1)[0], 'font-family="%s"' % FONT)
-    # Ids are the document's, and several pictures share it.
-    return svg
+    svg = re.sub(r'\bcolor="[^"]*"', "", svg).replace('font-family="%s"' % FONT.split(",", maxsplit=1)[0], 'font-family="%s"' % FONT)
+    return re.sub(r"<title>Gnuplot</title>\s*<desc>[^<]*</desc>", "", svg)
 
 
 def _unique_ids(svg, prefix):
+    """Ids are the document's, and several pictures share it."""
     svg = re.sub(r"id=(['\"])([^'\"]+)['\"]", lambda m: "id=%s%s-%s%s" % (m[1], prefix, m[2], m[1]), svg)
     svg = re.sub(r"url\(#", "url(#%s-" % prefix, svg)
     return re.sub(r"(xlink:href=['\"])#", r"\1#%s-" % prefix, svg)
@@ -105,7 +105,7 @@ def _speed_memory(report, names, folder):
         blocks.append(_block("d%d" % index, [(_number(x), _number(y)) for x, y in rows]))
         blocks.append(_block("m%d" % index, [(_number(middle[0]), _number(middle[1]))]))
         shade, shape = colour(name, names), POINTS.get(name, 15)
-        draws.append('$d%d using 1:2 with points pt %d ps 0.55 lc rgb "#90%s" notitle' % (index, shape, shade[1:]))
+        draws.append('$d%d using 1:2 with points pt %d ps 0.55 lc rgb "#60%s" notitle' % (index, shape, shade[1:]))
         draws.append('$m%d using 1:2 with points pt %d ps 1.9 lw 2 lc rgb "%s" title %s' % (index, shape, shade, quoted(name)))
     if not draws:
         return None
