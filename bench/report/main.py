@@ -176,7 +176,8 @@ def measure_all(options, report, started):
 def conclude(report):
     report.means = verdict.group_means(report.book, report.jobs, report.names)
     report.noise = figures.noise(report.book.table, allocators.AGAIN, allocators.BASELINE, "seconds")
-    report.promises = verdict.promises(report.book, report.jobs, report.means, report.memory) if "ouro" in report.names else []
+    if "ouro" in report.names and report.plan.only is None:     # what is promised is promised of all, not of a selection
+        report.promises = verdict.promises(report.book, report.jobs, report.means, report.memory)
 
 
 def write_results(report, path):
