@@ -111,6 +111,9 @@ size_t ouroi_arena_purge(bool all);
 /* After memory could not be had: purges, unmaps what is wholly unused. True if that gave anything. */
 bool ouroi_arena_reclaim(void);
 
+/* Says that there may be something to give back: `bytes` dirty, or idle. */
+void ouroi_purger_note(size_t bytes);
+
 /* Called from slow paths with no lock held: starts the background thread when there is something to give back. */
 extern OUROI_HIDDEN uint32_t ouroi_purger_wanted;
 void ouroi_purger_start(void);

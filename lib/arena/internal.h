@@ -55,8 +55,6 @@ void ouroi_huge_count(struct ouroi_arena_counts *counts);
 void ouroi_huge_each(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
 bool ouroi_huge_owns(uintptr_t p);
 
-/* Asks for the background thread. bytes: dirty now. */
-void ouroi_purger_note(size_t bytes);
 void ouroi_purger_fork_done(bool child);
 
 #endif

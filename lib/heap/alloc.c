@@ -11,9 +11,11 @@
 
 enum {
     SPARES_MAX = 4,              /* empty pools that a thread keeps */
+    SHRINKS_AFTER = 4,           /* pools released, with none fetched between, that show a thread giving up its memory */
     NOTE_FRACTION = 4,           /* a pool is looked at when a quarter of it came free */
 };
-#define IDLE_MIN_BYTES ((size_t)1 << 20) /* free bytes that a thread may own in any case */
+#define IDLE_MIN_BYTES ((size_t)1 << 20)   /* free bytes that a thread may own in any case, */
+#define IDLE_ALONE_BYTES ((size_t)8 << 20) /* and the only one, whose pools nobody else could use, but the kernel */
 
 void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
 {
@@ -81,42 +83,73 @@ void ouroi_heap_remove_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
 
 void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool)
 {
-    (void)heap;
     enum ouroi_disowned rc;
     do {
-        rc = ouroi_pool_disown(pool, false);
+        rc = ouroi_pool_disown(pool, heap, false);
     } while (rc == OUROI_DISOWN_REFILLED);
     if (rc == OUROI_DISOWN_EMPTY)
         ouroi_pool_release(pool);
 }
 
+/* A thread that gives pool after pool back may be about to sleep: its current pools, whose emptiness no free would notice,
+ * become partial ones, which are given back as soon as they are empty; those that are empty now are. */
+static void stop_holding_pools(struct ouroi_heap *heap)
+{
+    struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        struct ouroi_pool *pool = heap->bins[c].current, *next;
+        if (pool != none) {
+            ouroi_heap_make_current(heap, c, none);
+            ouroi_heap_add_partial(heap, pool);
+        }
+        for (pool = heap->bins[c].first; pool != NULL; pool = next) {
+            next = pool->next;
+            if (ouroi_pool_used(pool) != 0 && !ouroi_pool_collect(pool))
+                continue;
+            if (ouroi_pool_used(pool) == 0) {
+                ouroi_heap_remove_partial(heap, pool);
+                ouroi_pool_release(pool);
+            }
+        }
+    }
+}
+
+static void pool_is_empty(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
+    if (heap->releases < SHRINKS_AFTER && pool->run.slices == 1 && heap->spares < SPARES_MAX && bin->first == pool &&
+        bin->last == pool) {
+        heap->spares++;
+        pool->spare = true;
+        ouroi_pool_arm(pool, 0);
+        note_idle(heap, pool);
+        return;
+    }
+    ouroi_heap_remove_partial(heap, pool);
+    ouroi_pool_release(pool);
+    if (++heap->releases == SHRINKS_AFTER)
+        stop_holding_pools(heap);
+    ouroi_purger_poll();
+}
+
 void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
-    struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
-    if (bin->current == pool) {
+    if (heap->bins[pool->run.size_class].current == pool) {
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         return;
     }
     if (ouroi_pool_used(pool) == 0) {
-        if (pool->run.slices == 1 && heap->spares < SPARES_MAX && bin->first == pool && bin->last == pool) {
-            heap->spares++;
-            pool->spare = true;
-            ouroi_pool_arm(pool, 0);
-            note_idle(heap, pool);
-            return;
-        }
-        ouroi_heap_remove_partial(heap, pool);
-        ouroi_pool_release(pool);
-        ouroi_purger_poll();
+        pool_is_empty(heap, pool);
         return;
     }
     note_idle(heap, pool);
     arm_partial(pool);
-    if (heap->idle_bytes > IDLE_MIN_BYTES && heap->idle_bytes > heap->partial_bytes / 2 &&
-        ouroi_heap_threads() > 1) {
+    size_t bound = ouroi_heap_threads() > 1 ? IDLE_MIN_BYTES : IDLE_ALONE_BYTES;
+    if (heap->idle_bytes > bound && heap->idle_bytes > heap->partial_bytes / 2) {
         ouroi_heap_remove_partial(heap, pool);
         ouroi_heap_let_go(heap, pool);
+        ouroi_purger_note(bound); /* there is something to look at */
     }
 }
 
@@ -128,6 +161,7 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
         ouroi_heap_remove_partial(heap, pool);
         return pool;
     }
+    heap->releases = 0;
     ouroi_heap_flush_batches(heap);
     unsigned node = ouroi_arena_node();
     node = node < ouroi_machine.nodes ? node : 0;
@@ -153,7 +187,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             if (ouroi_pool_replenish(pool))
                 return ouroi_pool_pop(pool);
             ouroi_heap_make_current(heap, size_class, none);
-            enum ouroi_disowned rc = ouroi_pool_disown(pool, true);
+            enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)
                 ouroi_heap_add_partial(heap, pool);
             else if (rc == OUROI_DISOWN_EMPTY)

@@ -36,6 +36,7 @@ struct ouroi_heap {
     size_t partial_bytes;
     size_t idle_bytes;             /* free in `partial` pools, as of their last countdown */
     unsigned spares;               /* empty pools kept */
+    unsigned releases;             /* pools released since one was fetched */
     struct ouroi_heap *next;       /* all heaps */
     struct ouroi_heap *next_idle;  /* those without a thread */
     bool used;                     /* has a thread */

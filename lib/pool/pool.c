@@ -38,6 +38,8 @@ struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
     pool->capacity = (uint32_t)(run->bytes / block_bytes);
     pool->threshold = pool->capacity / LISTED_FRACTION;
     pool->threshold += pool->threshold == 0;
+    for (uint32_t i = 0; pool->capacity <= OUROI_SPARSE_MAX && i < pool->capacity; i++)
+        pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
     if (OURO_DEBUG) {
         pool->live = ouroi_meta_alloc((pool->capacity + 63) / 64 * sizeof(uint64_t));
         if (pool->live == NULL) {
@@ -64,21 +66,41 @@ void ouroi_pool_release(struct ouroi_pool *pool)
     ouroi_run_free(&pool->run);
 }
 
-/* Links blocks [carved, carved + count) in address order. */
+/* The next block to be carved: of a pool of few blocks, the first that is not; of others, number `carved`. */
+static uint32_t next_uncarved(struct ouroi_pool *pool)
+{
+    if (pool->capacity > OUROI_SPARSE_MAX)
+        return pool->carved;
+    uint32_t word = 0;
+    while (pool->uncarved[word] == 0)
+        word++;
+    uint32_t index = word * 64 + ouroi_ctz64(pool->uncarved[word]);
+    pool->uncarved[word] &= pool->uncarved[word] - 1;
+    return index;
+}
+
+static struct ouroi_block *block_at(const struct ouroi_pool *pool, uint32_t index)
+{
+    return (struct ouroi_block *)(pool->run.start + (size_t)index * pool->block_bytes);
+}
+
+/* Puts a page's worth of blocks, at least one, into the free list, in address order. */
 static void carve(struct ouroi_pool *pool)
 {
     uint32_t count = CARVE_BYTES / pool->block_bytes;
     uint32_t left = pool->capacity - pool->carved;
     count = count == 0 ? 1 : count;
     count = count > left ? left : count;
-    char *at = (char *)pool->run.start + (size_t)pool->carved * pool->block_bytes;
-    OUROI_OWNED_SET(&pool->free, (struct ouroi_block *)(void *)at);
-    for (uint32_t i = 0; i < count; i++, at += pool->block_bytes) {
-        struct ouroi_block *block = (struct ouroi_block *)(void *)at;
-        block->next = i + 1 < count ? (struct ouroi_block *)(void *)(at + pool->block_bytes) : NULL;
+    struct ouroi_block *first = NULL, **link = &first;
+    for (uint32_t i = 0; i < count; i++) {
+        struct ouroi_block *block = block_at(pool, next_uncarved(pool));
+        OUROI_OWNED_ADD(&pool->carved, 1);
         block->key = pool;
+        *link = block;
+        link = &block->next;
     }
-    OUROI_OWNED_ADD(&pool->carved, count);
+    *link = NULL;
+    OUROI_OWNED_SET(&pool->free, first);
     ouroi_arena_note_used((ptrdiff_t)((size_t)count * pool->block_bytes));
 }
 
@@ -135,7 +157,7 @@ bool ouroi_pool_replenish(struct ouroi_pool *pool)
     return true;
 }
 
-enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, bool if_full)
+enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, void *owner, bool if_full)
 {
     if (ouroi_pool_collect(pool) && if_full)
         return OUROI_DISOWN_REFILLED;
@@ -154,7 +176,7 @@ enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, bool if_full)
         ouroi_shelf_unlock(shelf, done ? pool : NULL);
     if (done)
         return OUROI_DISOWNED; /* the pool may be anybody's by now, or no pool any more */
-    ouroi_run_set_owner(&pool->run, pool->home); /* blocks came back just now: the caller stays owner */
+    ouroi_run_set_owner(&pool->run, owner); /* blocks came back just now: the caller stays owner */
     ouroi_pool_collect(pool);
     ouroi_pool_arm(pool, 0);
     ouroi_pool_arm(pool, ouroi_pool_used(pool));
@@ -236,6 +258,114 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
             return;
         }
     }
+}
+
+/* The free blocks of an owned pool, as a set. */
+static void free_set(const struct ouroi_pool *pool, uint64_t set[OUROI_SPARSE_MAX / 64])
+{
+    const struct ouroi_block *lists[2] = { pool->free, pool->later };
+    memcpy(set, pool->uncarved, sizeof pool->uncarved);
+    for (unsigned i = 0; i < 2; i++)
+        for (const struct ouroi_block *block = lists[i]; block != NULL; block = block->next) {
+            uint32_t index = (uint32_t)(((uintptr_t)block - pool->run.start) / pool->block_bytes);
+            set[index / 64] |= (uint64_t)1 << index % 64;
+        }
+}
+
+static bool has(const uint64_t *set, uint32_t index)
+{
+    return (set[index / 64] >> index % 64 & 1) != 0;
+}
+
+/* Makes free blocks uncarved that touch a page without living ones; returns the bytes of such pages, given back. */
+static size_t purge_pool(struct ouroi_pool *pool)
+{
+    uint64_t set[OUROI_SPARSE_MAX / 64];
+    size_t page = ouroi_machine.page_bytes, given = 0;
+    free_set(pool, set);
+    uint64_t asleep[OUROI_SPARSE_MAX / 64] = { 0 };
+    for (size_t at = 0; at < pool->run.bytes;) {
+        /* [at, end): pages whose blocks are all free */
+        size_t end = at;
+        bool carved = false;
+        for (; end < pool->run.bytes; end += page) {
+            uint32_t first = (uint32_t)(end / pool->block_bytes);
+            uint32_t last = (uint32_t)((end + page - 1) / pool->block_bytes);
+            last = last >= pool->capacity ? pool->capacity - 1 : last;
+            uint32_t i = first;
+            bool page_carved = false;
+            for (; i <= last && has(set, i); i++)
+                page_carved |= !has(pool->uncarved, i);
+            if (i <= last)
+                break;
+            carved |= page_carved;
+        }
+        if (carved && ouroi_os.purge((void *)(pool->run.start + at), end - at) == 0) {
+            given += end - at;
+            uint32_t last = (uint32_t)((end - 1) / pool->block_bytes);
+            for (uint32_t i = (uint32_t)(at / pool->block_bytes); i <= last && i < pool->capacity; i++)
+                asleep[i / 64] |= (uint64_t)1 << i % 64;
+        }
+        at = end + page;
+    }
+    if (given == 0)
+        return 0;
+    /* What was in the lists and is not asleep is linked anew; the rest is uncarved. */
+    struct ouroi_block *list = NULL;
+    uint32_t carved = 0;
+    for (uint32_t i = pool->capacity; i-- > 0;) {
+        bool sleeps = has(asleep, i) || has(pool->uncarved, i);
+        carved += !sleeps;
+        if (sleeps)
+            pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
+        else if (has(set, i)) {
+            struct ouroi_block *block = block_at(pool, i);
+            block->next = list;
+            block->key = pool;
+            list = block;
+        }
+    }
+    ouroi_arena_note_used(-(ptrdiff_t)((size_t)(pool->carved - carved) * pool->block_bytes));
+    OUROI_OWNED_SET(&pool->carved, carved);
+    OUROI_OWNED_SET(&pool->free, list);
+    OUROI_OWNED_SET(&pool->later, NULL);
+    return given;
+}
+
+/* Owned, and worth a look: free pages may have come since the last one. */
+static size_t purge_if_changed(struct ouroi_pool *pool)
+{
+    size_t given = 0;
+    uint32_t used = ouroi_pool_used(pool);
+    if (pool->capacity <= OUROI_SPARSE_MAX && used != 0 && used != pool->idle_used)
+        given = purge_pool(pool);
+    pool->idle_used = used;
+    enum ouroi_disowned rc;
+    do {
+        rc = ouroi_pool_disown(pool, NULL, false);
+    } while (rc == OUROI_DISOWN_REFILLED);
+    if (rc == OUROI_DISOWN_EMPTY) {
+        given += pool->run.bytes;
+        ouroi_pool_release(pool);
+    }
+    return given;
+}
+
+size_t ouroi_pool_purge_idle(bool all)
+{
+    size_t given = 0;
+    uint32_t beat = ouroi_shelf_beat();
+    for (unsigned node = 0; node < ouroi_machine.nodes; node++)
+        for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+            uint64_t word;
+            struct ouroi_pool *pool;
+            /* The last on the shelf has been there longest; disowned, it becomes the first, of this beat. */
+            while ((pool = ouroi_shelf_pop_last(node, c, beat, all, swap_owner, &word)) != NULL) {
+                become_owner(pool, word);
+                given += purge_if_changed(pool);
+            }
+        }
+    return given;
 }
 
 static uint32_t list_length(const struct ouroi_pool *pool, const struct ouroi_block *list)

@@ -47,6 +47,8 @@ struct ouroi_block {
     struct ouroi_pool *key;
 };
 
+#define OUROI_SPARSE_MAX 192 /* blocks of a pool whose pages can be given back while it lives */
+
 #define OUROI_ARMED_CURRENT ((uint32_t)1 << 30)
 
 /* The remote word: the list of blocks that others freed; whether the pool has an owner; and a count: with an owner, of the
@@ -64,26 +66,29 @@ struct ouroi_pool {
     uint32_t armed;     /* what the countdown began with */
     uint32_t carved, capacity;
     uint32_t used;      /* when it was armed, unless as current */
-    /* everybody's */
+    /* everybody's, and what others read beside it */
     uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
+    void *home;                  /* the last owner; compared, not followed, by others */
+    uint32_t block_bytes;
+    uint32_t threshold;          /* free blocks that make it worth listing */
+    uint32_t listed_beat;        /* when it came to its shelf; guarded by the shelf, with `linked` */
+    bool linked;                 /* on a shelf */
     /* the owner's, seldom written */
     struct ouroi_pool *next __attribute__((aligned(OUROI_CACHE_LINE)));
     struct ouroi_pool *previous; /* in the owner's list, or on a shelf */
-    void *home;                  /* the last owner; compared, not followed, by others */
     struct ouroi_block *later;   /* more free blocks */
     uint64_t settled_frees;
     uint64_t remote_frees;
     uint64_t seen_allocs;        /* counted where races are seen, and lists of others must not be walked */
     uint64_t *live;              /* debug builds: a bit a block that is handed out */
-    uint32_t block_bytes;
-    uint32_t threshold;          /* free blocks that make it worth listing */
     uint32_t noted_idle;         /* free blocks when the owner last counted */
-    bool linked;                 /* on a shelf; guarded by the shelf */
+    uint32_t idle_used;          /* `used` when its free pages were last given back */
     bool spare;                  /* empty, and kept by its owner */
-    /* blocks, free, that lie in no list as their pages were given back */
-    uint64_t asleep[3];
+    /* Pools of few blocks: those not carved, or whose pages were given back since. (Others are carved in order.) */
+    uint64_t uncarved[OUROI_SPARSE_MAX / 64];
 };
-_Static_assert(sizeof(struct ouroi_pool) <= OUROI_DESCRIPTOR_BYTES, "descriptor");
+_Static_assert(offsetof(struct ouroi_pool, uncarved) + OUROI_SPARSE_MAX / 8 + sizeof(struct ouroi_run_member) <=
+                   OUROI_DESCRIPTOR_BYTES, "descriptor");
 
 OUROI_INLINE struct ouroi_pool *ouroi_pool_of(struct ouroi_run *run)
 {
@@ -136,8 +141,8 @@ bool ouroi_pool_collect(struct ouroi_pool *pool);
 
 /* Ends ownership. EMPTY: nothing is in use, the caller is owner still, and should release it. */
 enum ouroi_disowned { OUROI_DISOWNED, OUROI_DISOWN_EMPTY, OUROI_DISOWN_REFILLED };
-/* if_full: gives up where others freed something meanwhile, and takes that in (REFILLED). */
-enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, bool if_full);
+/* owner: what the slices name. if_full: gives up where others freed something meanwhile, and takes that in (REFILLED). */
+enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, void *owner, bool if_full);
 
 /* Makes the caller, who holds a living block of it, the owner of an unowned pool; collects. False: it has an owner. */
 bool ouroi_pool_claim(struct ouroi_pool *pool);
@@ -147,6 +152,10 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
 
 /* The unowned pool of a class with room that was listed last, claimed. NULL: none. */
 struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class);
+
+/* Gives back pages that hold free blocks only, of pools that nobody has taken from their shelf for a beat (all: of any).
+ * Returns bytes. For the background thread, and when memory is short. */
+size_t ouroi_pool_purge_idle(bool all);
 
 /* Puts a block into an owned pool's list. */
 OUROI_INLINE void ouroi_pool_put(struct ouroi_pool *pool, struct ouroi_block *block)

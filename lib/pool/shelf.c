@@ -11,10 +11,12 @@
 
 struct ouroi_shelf {
     struct ouroi_lock lock;
-    struct ouroi_pool *first;
+    struct ouroi_pool *first, *last;
 } __attribute__((aligned(OUROI_CACHE_LINE)));
 
 static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_CLASSES];
+
+static uint32_t beat; /* of the background thread */
 
 static void set_first(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 {
@@ -25,6 +27,8 @@ static void unlink_pool(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 {
     if (pool->next != NULL)
         pool->next->previous = pool->previous;
+    else
+        shelf->last = pool->previous;
     if (pool->previous != NULL)
         pool->previous->next = pool->next;
     else
@@ -48,6 +52,9 @@ void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
         pool->previous = NULL;
         if (shelf->first != NULL)
             shelf->first->previous = pool;
+        else
+            shelf->last = pool;
+        pool->listed_beat = ouroi_atomic_load_relaxed(&beat); /* relaxed: a clock */
         set_first(shelf, pool);
         pool->linked = true;
     }
@@ -82,8 +89,37 @@ struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
     return pool;
 }
 
+struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned size_class, uint32_t now, bool all,
+                                        bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word)
+{
+    struct ouroi_shelf *shelf = &shelves[node][size_class];
+    /* relaxed: a look without the lock */
+    if (ouroi_atomic_load_relaxed(&shelf->first) == NULL)
+        return NULL;
+    ouroi_lock_acquire(&shelf->lock);
+    struct ouroi_pool *pool = shelf->last;
+    for (; pool != NULL; pool = shelf->last) {
+        /* Listed in beat now - 1: since the last call; before that: idle for a beat. */
+        if ((int32_t)(now - pool->listed_beat) < (all ? 1 : 2)) {
+            pool = NULL;
+            break;
+        }
+        unlink_pool(shelf, pool);
+        if (own(pool, word))
+            break;
+    }
+    ouroi_lock_release(&shelf->lock);
+    return pool;
+}
+
+uint32_t ouroi_shelf_beat(void)
+{
+    return ouroi_atomic_fetch_add_relaxed(&beat, 1) + 1; /* relaxed: a clock */
+}
+
 void ouroi_pool_init(void)
 {
+    ouroi_arena_idle_hook = ouroi_pool_purge_idle;
     for (unsigned node = 0; node < ouroi_machine.nodes; node++)
         for (unsigned c = 0; c < OUROI_CLASSES; c++)
             shelves[node][c].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_SHELF);

@@ -16,4 +16,12 @@ void ouroi_shelf_forget(struct ouroi_pool *pool);
 struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
                                    bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word);
 
+/* The same for the last pool, if it came to the shelf before the beat (all: and did not come in it, as of the last call of
+ * ouroi_shelf_beat). */
+struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned size_class, uint32_t beat, bool all,
+                                        bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word);
+
+/* Begins a beat: the number that pools get which come from now on. */
+uint32_t ouroi_shelf_beat(void);
+
 #endif
