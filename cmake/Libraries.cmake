@@ -13,6 +13,7 @@ set(ouro_layers_of_ouro_malloc ${ouro_layers_shared} malloc)
 set(ouro_compile_options
     -fvisibility=hidden -ftls-model=initial-exec -fno-semantic-interposition
     # malloc's own code must not be folded into calls of malloc
+    -fno-tree-slp-vectorize # which makes one slow store of two, in free
     -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
     -fno-builtin-aligned_alloc -fno-builtin-memalign -fno-builtin-posix_memalign
     "$<$<CONFIG:Release>:-g>"
