@@ -96,6 +96,7 @@ void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool)
 static void stop_holding_pools(struct ouroi_heap *heap)
 {
     struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+    ouroi_heap_flush_stashes(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_pool *pool = heap->bins[c].current, *next;
         if (pool != none) {
@@ -178,6 +179,17 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     return pool;
 }
 
+static void *pop_stash(struct ouroi_bin *bin)
+{
+    struct ouroi_block *block = bin->stash;
+    bin->stash = block->next;
+    OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
+    OUROI_OWNED_ADD(&bin->unstashed, 1);
+    OURO_ASSERT(ouroi_pool_mark(block->key, block, true));
+    block->key = NULL;
+    return block;
+}
+
 void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
 {
     struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
@@ -186,6 +198,8 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
         if (pool != none) {
             if (ouroi_pool_replenish(pool))
                 return ouroi_pool_pop(pool);
+            if (heap->bins[size_class].stash != NULL)
+                return pop_stash(&heap->bins[size_class]);
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)

@@ -43,6 +43,11 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
         counts->frees[OUROI_OWNED_GET(&heap->batches[i].size_class)] += count;
         counts->remote_frees += count;
     }
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        uint64_t both = OUROI_OWNED_GET(&heap->bins[c].unstashed);
+        counts->allocs[c] += both;
+        counts->frees[c] += both + OUROI_OWNED_GET(&heap->bins[c].stashed);
+    }
     counts->threads += heap->used;
 }
 

@@ -61,15 +61,51 @@ static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct
         flush_batch(batch);
 }
 
+/* Keeps a block of a full pool that this thread was the last owner of, whoever is now: the block counts as used. */
+OUROI_INLINE bool stash_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
+    if (bin->stashed >= bin->stash_room)
+        return false;
+    block->next = bin->stash;
+    block->key = pool;
+    bin->stash = block;
+    OUROI_OWNED_ADD(&bin->stashed, 1);
+    return true;
+}
+
+static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block);
+
+void ouroi_heap_flush_stashes(struct ouroi_heap *heap)
+{
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        struct ouroi_block *block = heap->bins[c].stash, *next;
+        heap->bins[c].stash = NULL;
+        OUROI_OWNED_SET(&heap->bins[c].stashed, 0);
+        for (; block != NULL; block = next) {
+            next = block->next;
+            free_small(heap, block->key, block);
+        }
+    }
+}
+
 void ouroi_heap_free_remote(void *p, struct ouroi_run *run)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_batch *batch = batch_of(heap, ouroi_pool_of(run));
     struct ouroi_block *block = p;
-    /* A batch of this pool under way says that it is one of another thread's. Slots of no batch have no pool. */
-    if (OUROI_UNLIKELY(run == NULL || batch->pool != ouroi_pool_of(run) || block->key == ouroi_pool_of(run) ||
-                       batch->room <= 1)) {
+    if (OUROI_UNLIKELY(run == NULL || block->key == ouroi_pool_of(run))) {
         ouroi_heap_free_slow(p);
+        return;
+    }
+    /* A batch of this pool under way says that it is one of another thread's. Slots of no batch have no pool. */
+    if (OUROI_UNLIKELY(batch->pool != ouroi_pool_of(run) || batch->room <= 1)) {
+        /* relaxed: only this thread makes itself a pool's home; runs of other kinds have none */
+        if (ouroi_atomic_load_relaxed(&ouroi_pool_of(run)->home) != heap || !stash_block(heap, ouroi_pool_of(run), block))
+            ouroi_heap_free_slow(p);
+        else
+            OURO_ASSERT(ouroi_pool_is_block(ouroi_pool_of(run), block) &&
+                        ouroi_pool_mark(ouroi_pool_of(run), block, false));
         return;
     }
     OURO_ASSERT(ouroi_pool_is_block(batch->pool, block) && ouroi_pool_mark(batch->pool, block, false));
@@ -107,6 +143,12 @@ static void look_in_batches(struct ouroi_heap *heap, void *arg)
             if ((uintptr_t)block->next - find->pool->run.start >= find->pool->run.bytes)
                 break;
         }
+    }
+    const struct ouroi_block *stashed = heap->bins[find->pool->run.size_class].stash;
+    for (unsigned n = 0; n < OUROI_STASH_BLOCKS && stashed != NULL && ouroi_run_find(stashed) != NULL; n++) {
+        if (stashed == find->block)
+            find->found = true;
+        stashed = stashed->next;
     }
 }
 
@@ -157,10 +199,8 @@ static bool take_back(struct ouroi_heap *heap, struct ouroi_pool *pool)
     return true;
 }
 
-static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_slice *slice,
-                       struct ouroi_block *block)
+static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
-    OURO_ASSERT(ouroi_pool_mark(pool, block, false));
     if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
         heap = ouroi_heap_attach(); /* a thread whose first call is a free */
         if (heap == NULL) {
@@ -169,7 +209,8 @@ static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct 
             return;
         }
     }
-    void *owner = ouroi_atomic_load_relaxed(&slice->owner); /* relaxed: see heap_inl.h */
+    /* relaxed: see heap_inl.h */
+    void *owner = ouroi_atomic_load_relaxed(&ouroi_slice_find((uintptr_t)block)->owner);
     if (owner == heap || (owner == NULL && take_back(heap, pool))) {
         ouroi_pool_put(pool, block);
         OUROI_OWNED_ADD(&pool->countdown, (uint32_t)-1);
@@ -192,10 +233,12 @@ void ouroi_heap_free_slow(void *p)
         ouroi_secure_free(p, run, 0, false);
     else if (OUROI_UNLIKELY(ouroi_run_member(run)->heap != NULL))
         ouroi_region_free(p, run);
-    else if (OUROI_LIKELY(run->kind == OUROI_RUN_POOL))
-        free_small(heap, ouroi_pool_of(run), slice, p);
-    else
+    else if (OUROI_LIKELY(run->kind == OUROI_RUN_POOL)) {
+        OURO_ASSERT(ouroi_pool_mark(ouroi_pool_of(run), p, false));
+        free_small(heap, ouroi_pool_of(run), p);
+    } else {
         ouroi_large_free(run);
+    }
     if (!ouroi_heap_is_late())
         ouroi_purger_poll();
 }
@@ -226,6 +269,7 @@ void ouroi_heap_flush(void)
     struct ouroi_heap *heap = ouroi_heap_self;
     if (heap == &ouroi_heap_empty)
         return;
+    ouroi_heap_flush_stashes(heap);
     ouroi_heap_flush_batches(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_pool *next;

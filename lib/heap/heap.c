@@ -23,7 +23,7 @@ static struct ouroi_pool empty_pool;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* ranges of array elements: gcc's, and clang's; it has to be constant */
 #define EMPTY_DIRECT [0 ... OUROI_DIRECT_MAX / 16] = &empty_pool
-#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { &empty_pool, NULL, NULL }
+#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { .current = &empty_pool }
 struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT }, .bins = { EMPTY_BINS } };
 #pragma GCC diagnostic pop
 
@@ -79,6 +79,10 @@ static struct ouroi_heap *new_heap(void)
     if (heap == NULL)
         return NULL;
     memcpy(heap, &ouroi_heap_empty, sizeof *heap);
+    for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        size_t room = OUROI_STASH_BYTES / ouroi_class_bytes(c);
+        heap->bins[c].stash_room = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
+    }
     heap->next = all_heaps;
     all_heaps = heap;
     return heap;
@@ -108,6 +112,7 @@ struct ouroi_heap *ouroi_heap_attach(void)
 
 void ouroi_heap_detach(struct ouroi_heap *heap)
 {
+    ouroi_heap_flush_stashes(heap); /* as long as it is this thread's */
     ouroi_heap_self = &ouroi_heap_empty;
     ouroi_heap_flush_batches(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {

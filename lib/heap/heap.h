@@ -2,7 +2,8 @@
  *
  * Owns        struct ouroi_heap, one a thread; first-class heaps (region.c); the hardened heap (secure.c).
  * Invariants  a pool whose slices name a heap as owner is that heap's current pool of its class or in its `partial` list;
- *             a full pool has no owner; direct[i] is the current pool of the class of i * 16 bytes;
+ *             a full pool has no owner, and of the blocks of such that its last owner frees a few wait in the stash, so that
+ *             a heap which is full, where each malloc follows a free, need not claim a pool for each; direct[i] is the current pool of the class of i * 16 bytes;
  *             partial_bytes is the sum of the bytes of pools in `partial` lists.
  * Sync        a heap is used by its thread alone, with no lock. Heaps are never freed: [HEAPS] is a lock.
  */
@@ -17,7 +18,11 @@
 
 struct ouroi_bin {
     struct ouroi_pool *current;
-    struct ouroi_pool *first, *last; /* partial pools: the one claimed last is first */
+    struct ouroi_pool *first, *last; /* partial pools: the one claimed last is last */
+    struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
+                                        pools count them as used */
+    uint32_t stashed, stash_room;
+    uint64_t unstashed;              /* blocks taken from it again, each a free and a malloc that no pool has counted */
 };
 
 /* Blocks on their way to a pool of another thread. */
@@ -41,6 +46,10 @@ struct ouroi_heap {
     struct ouroi_heap *next_idle;  /* those without a thread */
     bool used;                     /* has a thread */
 };
+
+/* Bytes, and blocks, of a class that wait in a stash. */
+#define OUROI_STASH_BYTES ((size_t)16 << 10)
+#define OUROI_STASH_BLOCKS 64
 
 /* The calling thread's heap; before its first use, and in threads that are past their end, `ouroi_heap_empty`, whose
  * pools have no blocks, so that nothing need be tested. */

@@ -22,6 +22,8 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class);
 
 /* free.c */
 void ouroi_heap_flush_batches(struct ouroi_heap *heap);
+/* Frees what waits in the stashes. */
+void ouroi_heap_flush_stashes(struct ouroi_heap *heap);
 /* Stops the process: p is not what a free may be given. run: what is there, or NULL. */
 _Noreturn void ouroi_heap_bad_free(const void *p, struct ouroi_run *run, const char *what);
 /* Stops the process if p cannot be a living block of `run`. */
