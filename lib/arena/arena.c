@@ -113,7 +113,7 @@ static void add_mapped(struct arena *arena, struct ouroi_chunk *chunk, unsigned 
         ouroi_os.bind(at, bytes, ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)arena->node);
     if (ouroi_options.thp == OUROI_THP_ALWAYS)
         ouroi_os.advise_huge(at, bytes, true);
-    else if (ouroi_machine.thp_always)
+    else if (ouroi_machine.thp_always || ouroi_options.thp == OUROI_THP_NEVER)
         ouroi_os.advise_huge(at, bytes, false);
     put_slices(chunk, chunk->mapped, slices, false);
     chunk->mapped += slices;

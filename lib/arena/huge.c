@@ -102,6 +102,8 @@ static struct huge *take(size_t bytes, size_t alignment, unsigned node, size_t s
                           ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)node);
         if (ouroi_options.thp == OUROI_THP_ALWAYS)
             ouroi_os.advise_huge((void *)huge->run.start, bytes, true);
+        else if (ouroi_options.thp == OUROI_THP_NEVER)
+            ouroi_os.advise_huge((void *)huge->run.start, bytes, false);
     }
     return huge;
 }

@@ -150,7 +150,7 @@ void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
     if (heap->idle_bytes > bound && heap->idle_bytes > heap->partial_bytes / 2) {
         ouroi_heap_remove_partial(heap, pool);
         ouroi_heap_let_go(heap, pool);
-        ouroi_purger_note(bound); /* there is something to look at */
+        ouroi_purger_poll();
     }
 }
 
@@ -308,7 +308,7 @@ size_t ouroi_heap_usable(const void *p)
     if (p == NULL)
         return 0;
     struct ouroi_run *run = living_run(p, "usable_size");
-    if (ouroi_options.secure)
+    if (ouroi_options.secure && ouroi_run_member(run)->heap == NULL)
         return ouroi_secure_usable(p, run);
     return run->kind == OUROI_RUN_POOL ? ouroi_pool_of(run)->block_bytes : OUROI_OWNED_GET(&run->bytes);
 }
@@ -320,10 +320,10 @@ void *ouroi_heap_realloc(void *p, size_t size)
     struct ouroi_run *run = living_run(p, "realloc");
     if (size > PTRDIFF_MAX)
         return NULL;
-    if (ouroi_options.secure)
-        return ouroi_secure_realloc(p, run, size);
     if (ouroi_run_member(run)->heap != NULL)
         return ouroi_region_realloc(p, run, size);
+    if (ouroi_options.secure)
+        return ouroi_secure_realloc(p, run, size);
     size_t old;
     if (run->kind == OUROI_RUN_POOL) {
         old = ouroi_pool_of(run)->block_bytes;

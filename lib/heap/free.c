@@ -168,8 +168,8 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
     char line[64];
     if (OUROI_UNLIKELY(run == NULL))
         ouroi_heap_bad_free(p, run, what);
-    if (OUROI_UNLIKELY(ouroi_options.secure))
-        return; /* which looks for itself */
+    if (OUROI_UNLIKELY(ouroi_options.secure) && ouroi_run_member(run)->heap == NULL)
+        return; /* the hardened heap looks for itself */
     if (run->kind == OUROI_RUN_POOL) {
         struct ouroi_pool *pool = ouroi_pool_of(run);
         if (OUROI_UNLIKELY(!ouroi_pool_is_block(pool, p))) {
@@ -229,10 +229,10 @@ void ouroi_heap_free_slow(void *p)
     struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)p);
     struct ouroi_run *run = slice != NULL ? ouroi_atomic_load_relaxed(&slice->run) : NULL; /* relaxed: see arena.h */
     ouroi_heap_check_block(p, run, "free");
-    if (OUROI_UNLIKELY(ouroi_options.secure))
-        ouroi_secure_free(p, run, 0, false);
-    else if (OUROI_UNLIKELY(ouroi_run_member(run)->heap != NULL))
+    if (OUROI_UNLIKELY(ouroi_run_member(run)->heap != NULL))
         ouroi_region_free(p, run);
+    else if (OUROI_UNLIKELY(ouroi_options.secure))
+        ouroi_secure_free(p, run, 0, false);
     else if (OUROI_LIKELY(run->kind == OUROI_RUN_POOL)) {
         OURO_ASSERT(ouroi_pool_mark(ouroi_pool_of(run), p, false));
         free_small(heap, ouroi_pool_of(run), p);
@@ -249,7 +249,7 @@ void ouroi_heap_free_sized(void *p, size_t size, size_t alignment)
         return;
     struct ouroi_run *run = ouroi_run_find(p);
     ouroi_heap_check_block(p, run, "free_sized");
-    if (ouroi_options.secure) {
+    if (ouroi_options.secure && ouroi_run_member(run)->heap == NULL) {
         ouroi_secure_free(p, run, size, true);
         return;
     }

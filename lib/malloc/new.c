@@ -35,7 +35,8 @@ static OUROI_COLD void *new_slow(size_t size, size_t alignment, bool throws)
     do {
         if (!handle_no_memory(throws))
             return NULL;
-        p = alignment == 0 ? ouroi_heap_alloc(size) : ouroi_heap_alloc_aligned(alignment, size);
+        p = alignment == 0 ? ouroi_heap_alloc(size)
+            : ouroi_is_pow2(alignment) ? ouroi_heap_alloc_aligned(alignment, size) : NULL;
     } while (p == NULL);
     return p;
 }

@@ -17,6 +17,7 @@ struct ouroi_shelf {
 static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_CLASSES];
 
 static uint32_t beat; /* of the background thread */
+static size_t listed_bytes;
 
 static void set_first(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 {
@@ -35,6 +36,7 @@ static void unlink_pool(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
         set_first(shelf, pool->next);
     pool->next = pool->previous = NULL;
     pool->linked = false;
+    ouroi_atomic_fetch_sub_relaxed(&listed_bytes, pool->run.bytes); /* relaxed: a count on its own */
 }
 
 struct ouroi_shelf *ouroi_shelf_lock(const struct ouroi_pool *pool)
@@ -57,6 +59,8 @@ void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
         pool->listed_beat = ouroi_atomic_load_relaxed(&beat); /* relaxed: a clock */
         set_first(shelf, pool);
         pool->linked = true;
+        /* relaxed: a count on its own. What lies here may have pages to give back. */
+        ouroi_purger_note(ouroi_atomic_fetch_add_relaxed(&listed_bytes, pool->run.bytes) + pool->run.bytes);
     }
     ouroi_lock_release(&shelf->lock);
 }
