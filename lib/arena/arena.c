@@ -16,7 +16,7 @@
 
 enum {
     CHUNKS_FIRST = 256,
-    MAP_STEP_SLICES = 64, /* mapped at a time: 4 MiB */
+    MAP_STEP_SLICES = 128, /* mapped at a time: 4 MiB */
 };
 
 struct arena {

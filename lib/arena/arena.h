@@ -1,6 +1,6 @@
-/* arena/arena.h: the shared layer: address space bound to NUMA nodes, cut into slices of 64 KiB, and handed out in runs.
+/* arena/arena.h: the shared layer: address space bound to NUMA nodes, cut into slices of 32 KiB, and handed out in runs.
  *
- * Owns        the window of address space with its map of slices; chunks of 1024 slices (64 MiB); descriptors of runs; large blocks
+ * Owns        the window of address space with its map of slices; chunks of 2048 slices (64 MiB); descriptors of runs; large blocks
  *             (a run each) and huge ones (a mapping each); the thread that gives unused memory back.
  * Invariants  every slice of a run that is handed out points to the run's descriptor in the map; a free slice to nothing;
  *             of a huge block only the first slice does;
@@ -17,11 +17,11 @@
 #include "os/os.h"
 #include "sync/sync.h"
 
-#define OUROI_SLICE_SHIFT 16
+#define OUROI_SLICE_SHIFT 15
 #define OUROI_SLICE_BYTES ((size_t)1 << OUROI_SLICE_SHIFT)
-#define OUROI_CHUNK_SLICES 1024u
+#define OUROI_CHUNK_SLICES 2048u
 #define OUROI_CHUNK_BYTES (OUROI_CHUNK_SLICES * OUROI_SLICE_BYTES)
-#define OUROI_LARGE_MAX_SLICES 256u /* 16 MiB; larger blocks are huge */
+#define OUROI_LARGE_MAX_SLICES 512u /* 16 MiB; larger blocks are huge */
 #define OUROI_DESCRIPTOR_BYTES 256
 
 enum ouroi_run_kind { OUROI_RUN_FREE, OUROI_RUN_POOL, OUROI_RUN_LARGE, OUROI_RUN_HUGE };

@@ -1,6 +1,6 @@
 /* arena/bitmap.h: sets of slices of a chunk, and runs in them. Private to this layer.
  *
- * All scans step from run to run, by words: a chunk of 1024 slices has 16.
+ * All scans step from run to run, by words: a chunk of 2048 slices has 32.
  */
 #ifndef OUROI_BITMAP_H
 #define OUROI_BITMAP_H

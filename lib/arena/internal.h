@@ -5,7 +5,7 @@
 #include "arena/arena.h"
 #include "arena/bitmap.h"
 
-/* 1024 slices of address space, mapped from the bottom as they are needed.
+/* 2048 slices of address space, mapped from the bottom as they are needed.
  * Invariants  free slices are below `mapped`; dirty, young are within free;
  *             most_free, most_dirty are at least the lengths of the longest runs; index is its place in its arena's table. */
 struct ouroi_chunk {

@@ -22,6 +22,7 @@ struct ouroi_bin {
     struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
                                         pools count them as used */
     uint32_t stashed, stash_room;
+    uint32_t fetched;                /* new pools since the thread last gave up its memory */
     uint64_t unstashed;              /* blocks taken from it again, each a free and a malloc that no pool has counted */
 };
 

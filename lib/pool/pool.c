@@ -20,16 +20,17 @@ enum {
     LISTED_FRACTION = 8,    /* a pool with an eighth free is listed */
 };
 
-/* Slices of a pool: at least 16 blocks, at least one slice. */
-static unsigned pool_slices(size_t block_bytes)
+/* Slices of a pool: one, or what 8 blocks need; for a thread that has filled some, where that is one, two. */
+static unsigned pool_slices(size_t block_bytes, bool hot)
 {
-    return block_bytes <= 4096 ? 1 : block_bytes <= 8192 ? 2 : block_bytes <= 16384 ? 4 : 8;
+    size_t bytes = (size_t)1 << (ouroi_log2(block_bytes * 8 - 1) + 1);
+    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : hot ? 2 : 1;
 }
 
-struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool hot)
 {
     size_t block_bytes = ouroi_class_bytes(size_class);
-    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes), 1, OUROI_RUN_POOL);
+    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes, hot), 1, OUROI_RUN_POOL);
     if (run == NULL)
         return NULL;
     struct ouroi_pool *pool = ouroi_pool_of(run);

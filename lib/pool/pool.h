@@ -129,8 +129,8 @@ OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
     OUROI_OWNED_SET(&pool->countdown, armed);
 }
 
-/* A new pool, owned by nobody that the slices name; OWNED is set. NULL: no memory. */
-struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class);
+/* A new pool, owned by nobody that the slices name; OWNED is set. hot: a larger one. NULL: no memory. */
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool hot);
 /* Gives an owned, empty pool's memory to the arena. */
 void ouroi_pool_release(struct ouroi_pool *pool);
 
