@@ -59,8 +59,8 @@ OURO_ATTR_EXPORT void ouro_free_aligned_sized(void *ptr, size_t alignment, size_
 
 /* A block of `size` bytes at a multiple of `alignment`, a power of two; `size` need be no multiple of it.
  * Errors: NULL with EINVAL for another alignment, ENOMEM. */
-OURO_ATTR_EXPORT void *ouro_aligned_alloc(size_t alignment, size_t size)
-    OURO_ATTR_MALLOC OURO_ATTR_ALIGN(1) OURO_ATTR_SIZE(2);
+OURO_ATTR_EXPORT void *ouro_aligned_alloc(size_t alignment, size_t size) OURO_ATTR_MALLOC OURO_ATTR_ALIGN(1)
+    OURO_ATTR_SIZE(2);
 
 /* The same, the result in *out. Returns 0, EINVAL (alignment no power of two or no multiple of sizeof(void *)) or
  * ENOMEM; neither errno nor, on failure, *out is changed. */

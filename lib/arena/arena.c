@@ -541,8 +541,7 @@ void ouroi_arena_count(struct ouroi_arena_counts *counts, int node)
             continue;
         ouroi_lock_acquire(&arena->lock);
         counts->committed_bytes += arena->mapped_slices * OUROI_SLICE_BYTES;
-        counts->resident_bytes +=
-            (arena->mapped_slices - arena->free_slices + arena->dirty_slices) * OUROI_SLICE_BYTES;
+        counts->resident_bytes += (arena->mapped_slices - arena->free_slices + arena->dirty_slices) * OUROI_SLICE_BYTES;
         counts->large_allocs += arena->large_allocs;
         counts->large_frees += arena->large_frees;
         counts->purged_bytes += arena->purged_bytes;

@@ -34,8 +34,8 @@ struct ouroi_run {
     uint32_t slices;           /* huge: slices of address space, at most UINT32_MAX */
     uint8_t kind;
     uint8_t node;
-    uint8_t size_class;        /* a pool's */
-    uint8_t zero;              /* whether its memory was zero when it was handed out */
+    uint8_t size_class; /* a pool's */
+    uint8_t zero;       /* whether its memory was zero when it was handed out */
 };
 
 /* What every descriptor of a pool or block that belongs to a first-class heap ends with. */
@@ -45,12 +45,11 @@ struct ouroi_run_member {
 };
 OUROI_INLINE struct ouroi_run_member *ouroi_run_member(struct ouroi_run *run)
 {
-    return (struct ouroi_run_member *)(void *)((char *)run + OUROI_DESCRIPTOR_BYTES -
-                                               sizeof(struct ouroi_run_member));
+    return (struct ouroi_run_member *)(void *)((char *)run + OUROI_DESCRIPTOR_BYTES - sizeof(struct ouroi_run_member));
 }
 
 struct ouroi_slice {
-    void *owner;               /* of a pool, the heap whose thread may use its free list without more ado, or NULL */
+    void *owner; /* of a pool, the heap whose thread may use its free list without more ado, or NULL */
     struct ouroi_run *run;
 };
 
@@ -132,7 +131,7 @@ void *ouroi_meta_alloc(size_t bytes);
 
 /* Counts for statistics. */
 struct ouroi_arena_counts {
-    size_t reserved_bytes, committed_bytes, resident_bytes;  /* resident: not free or free and dirty */
+    size_t reserved_bytes, committed_bytes, resident_bytes; /* resident: not free or free and dirty */
     size_t large_bytes, huge_bytes, large_blocks, huge_blocks;
     size_t meta_bytes;
     size_t chunks;

@@ -98,8 +98,7 @@ static struct huge *take(size_t bytes, size_t alignment, unsigned node, size_t s
     ouroi_lock_release(&ouroi_space_lock);
     if (huge != NULL) {
         if (ouroi_machine.nodes > 1)
-            ouroi_os.bind((void *)huge->run.start, bytes,
-                          ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)node);
+            ouroi_os.bind((void *)huge->run.start, bytes, ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)node);
         if (ouroi_options.thp == OUROI_THP_ALWAYS)
             ouroi_os.advise_huge((void *)huge->run.start, bytes, true);
         else if (ouroi_options.thp == OUROI_THP_NEVER)

@@ -10,11 +10,11 @@
  *             most_free, most_dirty are at least the lengths of the longest runs; index is its place in its arena's table. */
 struct ouroi_chunk {
     uintptr_t start;
-    unsigned mapped;           /* slices that there is memory for */
+    unsigned mapped; /* slices that there is memory for */
     unsigned most_free, most_dirty;
     uint32_t index;
     uint8_t node;
-    bool locked;               /* the kernel refuses to take its pages back */
+    bool locked; /* the kernel refuses to take its pages back */
     struct ouroi_chunk *next_spare;
     struct ouroi_bitmap free;  /* slices that no run has */
     struct ouroi_bitmap dirty; /* free slices that may hold pages */

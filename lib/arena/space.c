@@ -32,7 +32,7 @@ struct gap {
 };
 static struct gap gaps[GAPS]; /* by address; no two touch */
 static unsigned gap_count;
-static uintptr_t frontier;    /* the window is used up to here */
+static uintptr_t frontier; /* the window is used up to here */
 static size_t reserved_bytes;
 
 struct outside {

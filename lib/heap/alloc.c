@@ -10,10 +10,9 @@
 #include <string.h>
 
 enum {
-    HOT_AFTER = 3,               /* new pools of a class that show a thread to need many */
-    SPARES_MAX = 4,              /* empty pools that a thread keeps */
-    SHRINKS_AFTER = 4,           /* pools released, with none fetched between, that show a thread giving up its memory */
-    NOTE_FRACTION = 4,           /* a pool is looked at when a quarter of it came free */
+    SPARES_MAX = 4,    /* empty pools that a thread keeps */
+    SHRINKS_AFTER = 4, /* pools released, with none fetched between, that show a thread giving up its memory */
+    NOTE_FRACTION = 4, /* a pool is looked at when a quarter of it came free */
 };
 #define IDLE_MIN_BYTES ((size_t)1 << 20)   /* free bytes that a thread may own in any case, */
 #define IDLE_ALONE_BYTES ((size_t)8 << 20) /* and the only one, whose pools nobody else could use, but the kernel */
@@ -100,7 +99,6 @@ static void stop_holding_pools(struct ouroi_heap *heap)
     ouroi_heap_flush_stashes(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_pool *pool = heap->bins[c].current, *next;
-        heap->bins[c].fetched = 0;
         if (pool != none) {
             ouroi_heap_make_current(heap, c, none);
             ouroi_heap_add_partial(heap, pool);
@@ -170,7 +168,7 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     node = node < ouroi_machine.nodes ? node : 0;
     pool = ouroi_shelf_take(node, size_class);
     if (pool == NULL)
-        pool = ouroi_pool_new(node, size_class, heap->bins[size_class].fetched++ >= HOT_AFTER);
+        pool = ouroi_pool_new(node, size_class);
     for (unsigned i = 1; pool == NULL && i < ouroi_machine.nodes; i++)
         pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class);
     if (pool == NULL)

@@ -31,7 +31,8 @@ OUROI_INLINE struct ouroi_batch *batch_of(struct ouroi_heap *heap, const struct 
 {
     return (struct ouroi_batch *)((char *)heap->batches +
                                   ((uintptr_t)pool / (OUROI_DESCRIPTOR_BYTES / sizeof(struct ouroi_batch)) %
-                                   sizeof heap->batches & ~(sizeof(struct ouroi_batch) - 1)));
+                                       sizeof heap->batches &
+                                   ~(sizeof(struct ouroi_batch) - 1)));
 }
 _Static_assert(sizeof(struct ouroi_batch) == 32, "batch_of");
 
@@ -101,7 +102,8 @@ void ouroi_heap_free_remote(void *p, struct ouroi_run *run)
     /* A batch of this pool under way says that it is one of another thread's. Slots of no batch have no pool. */
     if (OUROI_UNLIKELY(batch->pool != ouroi_pool_of(run) || batch->room <= 1)) {
         /* relaxed: only this thread makes itself a pool's home; runs of other kinds have none */
-        if (ouroi_atomic_load_relaxed(&ouroi_pool_of(run)->home) != heap || !stash_block(heap, ouroi_pool_of(run), block))
+        if (ouroi_atomic_load_relaxed(&ouroi_pool_of(run)->home) != heap ||
+            !stash_block(heap, ouroi_pool_of(run), block))
             ouroi_heap_free_slow(p);
         else
             OURO_ASSERT(ouroi_pool_is_block(ouroi_pool_of(run), block) &&
@@ -176,8 +178,7 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
             ouroi_format(line, sizeof line, "%s inside or beside a block:", what);
             ouroi_heap_bad_free(p, run, line);
         }
-        if (OUROI_UNLIKELY(((const struct ouroi_block *)p)->key == pool) &&
-            is_free_already(pool, p)) {
+        if (OUROI_UNLIKELY(((const struct ouroi_block *)p)->key == pool) && is_free_already(pool, p)) {
             ouroi_format(line, sizeof line, "%s of a freed block:", what);
             ouroi_heap_bad_free(p, run, line);
         }

@@ -128,8 +128,6 @@ void ouroi_heap_detach(struct ouroi_heap *heap)
         }
     }
     OURO_ASSERT(heap->partial_bytes == 0);
-    for (unsigned c = 1; c < OUROI_CLASSES; c++)
-        heap->bins[c].fetched = 0;
     ouroi_lock_acquire(&heaps_lock);
     heap->used = false;
     heap->next_idle = idle_heaps;

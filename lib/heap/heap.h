@@ -22,8 +22,7 @@ struct ouroi_bin {
     struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
                                         pools count them as used */
     uint32_t stashed, stash_room;
-    uint32_t fetched;                /* new pools since the thread last gave up its memory */
-    uint64_t unstashed;              /* blocks taken from it again, each a free and a malloc that no pool has counted */
+    uint64_t unstashed; /* blocks taken from it again, each a free and a malloc that no pool has counted */
 };
 
 /* Blocks on their way to a pool of another thread. */
@@ -31,7 +30,7 @@ struct ouroi_batch {
     struct ouroi_pool *pool; /* NULL: empty */
     struct ouroi_block *head, *tail;
     uint16_t count;
-    uint16_t room;         /* blocks until it is sent off */
+    uint16_t room; /* blocks until it is sent off */
     uint16_t size_class;
 };
 
@@ -40,12 +39,12 @@ struct ouroi_heap {
     struct ouroi_bin bins[OUROI_CLASSES];
     struct ouroi_batch batches[OUROI_BATCHES];
     size_t partial_bytes;
-    size_t idle_bytes;             /* free in `partial` pools, as of their last countdown */
-    unsigned spares;               /* empty pools kept */
-    unsigned releases;             /* pools released since one was fetched */
-    struct ouroi_heap *next;       /* all heaps */
-    struct ouroi_heap *next_idle;  /* those without a thread */
-    bool used;                     /* has a thread */
+    size_t idle_bytes;            /* free in `partial` pools, as of their last countdown */
+    unsigned spares;              /* empty pools kept */
+    unsigned releases;            /* pools released since one was fetched */
+    struct ouroi_heap *next;      /* all heaps */
+    struct ouroi_heap *next_idle; /* those without a thread */
+    bool used;                    /* has a thread */
 };
 
 /* Bytes, and blocks, of a class that wait in a stash. */
@@ -62,7 +61,7 @@ int ouroi_heap_start(void);
 
 /* Blocks. size: any. NULL: no memory, or more than PTRDIFF_MAX; errno is not touched. */
 void *ouroi_heap_alloc_slow(size_t size);
-void *ouroi_heap_alloc_slow_or_errno(size_t size); /* and this does, to ENOMEM */
+void *ouroi_heap_alloc_slow_or_errno(size_t size);             /* and this does, to ENOMEM */
 void *ouroi_heap_alloc_aligned(size_t alignment, size_t size); /* alignment: a power of two */
 void *ouroi_heap_alloc_zero(size_t size);
 void *ouroi_heap_realloc(void *p, size_t size);

@@ -14,11 +14,11 @@
 
 enum {
     HEADER_BYTES = 16,
-    TAIL_BYTES = 16,           /* at least so many after a block */
+    TAIL_BYTES = 16, /* at least so many after a block */
     TAIL = 0xa5,
     POISON = 0xdf,
-    QUARANTINE = 1024,         /* blocks */
-    BITMAP_WORDS = 64,         /* 4096 blocks at most */
+    QUARANTINE = 1024, /* blocks */
+    BITMAP_WORDS = 64, /* 4096 blocks at most */
 };
 #define QUARANTINE_BYTES ((size_t)16 << 20)
 
@@ -128,7 +128,7 @@ static void unlink_pool(struct ouroi_pool *pool)
 static struct ouroi_pool *new_pool(unsigned size_class)
 {
     uint64_t *bitmap = new_bitmap();
-    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class, false) : NULL;
+    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class) : NULL;
     if (pool == NULL) {
         if (bitmap != NULL)
             drop_bitmap(bitmap);

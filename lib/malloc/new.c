@@ -35,8 +35,9 @@ static OUROI_COLD void *new_slow(size_t size, size_t alignment, bool throws)
     do {
         if (!handle_no_memory(throws))
             return NULL;
-        p = alignment == 0 ? ouroi_heap_alloc(size)
-            : ouroi_is_pow2(alignment) ? ouroi_heap_alloc_aligned(alignment, size) : NULL;
+        p = alignment == 0             ? ouroi_heap_alloc(size)
+            : ouroi_is_pow2(alignment) ? ouroi_heap_alloc_aligned(alignment, size)
+                                       : NULL;
     } while (p == NULL);
     return p;
 }
@@ -70,8 +71,9 @@ static OUROI_COLD void *nothrow_slow(size_t size, size_t alignment, const void *
 
 OUROI_INLINE void *new_nothrow(size_t size, size_t alignment, const void *tag)
 {
-    void *p = alignment == 0 ? ouroi_heap_alloc(size)
-        : ouroi_is_pow2(alignment) ? ouroi_heap_alloc_aligned(alignment, size) : NULL;
+    void *p = alignment == 0             ? ouroi_heap_alloc(size)
+              : ouroi_is_pow2(alignment) ? ouroi_heap_alloc_aligned(alignment, size)
+                                         : NULL;
     return OUROI_LIKELY(p != NULL) ? p : nothrow_slow(size, alignment, tag);
 }
 

@@ -119,7 +119,7 @@ static unsigned read_word(const char *name, const char *words, unsigned otherwis
         return otherwise;
     size_t length = strlen(value);
     unsigned index = 0;
-    for (const char *word = words; ; word++, index++) {
+    for (const char *word = words;; word++, index++) {
         const char *end = strchr(word, '|');
         size_t word_length = end != NULL ? (size_t)(end - word) : strlen(word);
         if (length == word_length && memcmp(word, value, length) == 0)
@@ -136,9 +136,10 @@ static void read_options(void)
 {
     ouroi_options.numa = (enum ouroi_numa)read_word("OURO_NUMA", "auto|off|interleave", OUROI_NUMA_AUTO);
     ouroi_options.thp = (enum ouroi_thp)read_word("OURO_THP", "auto|never|always", OUROI_THP_AUTO);
-    ouroi_options.stats_at_exit = ouroi_os_getenv("OURO_STATS_AT_EXIT") == NULL
-        ? OUROI_REPORT_NONE
-        : (enum ouroi_report)(read_word("OURO_STATS_AT_EXIT", "text|json", (unsigned)-1) + 1);
+    ouroi_options.stats_at_exit =
+        ouroi_os_getenv("OURO_STATS_AT_EXIT") == NULL
+            ? OUROI_REPORT_NONE
+            : (enum ouroi_report)(read_word("OURO_STATS_AT_EXIT", "text|json", (unsigned)-1) + 1);
     const char *secure = ouroi_os_getenv("OURO_SECURE");
     ouroi_options.secure = secure != NULL && strcmp(secure, "0") != 0 && *secure != '\0';
     const char *delay = ouroi_os_getenv("OURO_PURGE_DELAY_MS");

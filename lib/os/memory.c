@@ -92,8 +92,8 @@ static int os_bind(void *at, size_t bytes, int node)
 {
     int saved = errno;
     unsigned long mask = node < 0 ? (ouroi_machine.nodes >= 64 ? ~0ul : (1ul << ouroi_machine.nodes) - 1) : 1ul << node;
-    long rc = syscall(SYS_mbind, at, bytes, node < 0 ? MPOL_INTERLEAVE_ : MPOL_PREFERRED_, &mask,
-                      8 * sizeof mask + 1, 0);
+    long rc =
+        syscall(SYS_mbind, at, bytes, node < 0 ? MPOL_INTERLEAVE_ : MPOL_PREFERRED_, &mask, 8 * sizeof mask + 1, 0);
     return result((int)rc, saved);
 }
 

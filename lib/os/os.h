@@ -63,10 +63,10 @@ extern OUROI_HIDDEN struct ouroi_options ouroi_options;
 /* What the machine is. */
 struct ouroi_machine {
     size_t page_bytes;
-    unsigned cpus;               /* that this process may use: affinity and cgroup quota */
-    unsigned nodes;              /* 1 where there is no NUMA */
-    size_t address_limit_bytes;  /* RLIMIT_AS at the start, SIZE_MAX: none */
-    bool thp_always;             /* the kernel makes huge pages unasked */
+    unsigned cpus;              /* that this process may use: affinity and cgroup quota */
+    unsigned nodes;             /* 1 where there is no NUMA */
+    size_t address_limit_bytes; /* RLIMIT_AS at the start, SIZE_MAX: none */
+    bool thp_always;            /* the kernel makes huge pages unasked */
 };
 extern OUROI_HIDDEN struct ouroi_machine ouroi_machine;
 
@@ -92,7 +92,6 @@ uint64_t ouroi_os_inject_requests(void);
 
 /* As OURO_FAIL_NTH says; debug builds only. */
 void ouroi_os_inject_from_environment(void);
-
 
 /* Bytes of this process in RAM, from /proc. 0: unknown. */
 size_t ouroi_os_resident(void);

@@ -16,21 +16,21 @@
 struct ouroi_pool_totals ouroi_pool_totals[OUROI_CLASSES];
 
 enum {
-    CARVE_BYTES = 4096,     /* carved at a time, at least a block */
-    LISTED_FRACTION = 8,    /* a pool with an eighth free is listed */
+    CARVE_BYTES = 4096,  /* carved at a time, at least a block */
+    LISTED_FRACTION = 8, /* a pool with an eighth free is listed */
 };
 
-/* Slices of a pool: one, or what 8 blocks need; for a thread that has filled some, where that is one, two. */
-static unsigned pool_slices(size_t block_bytes, bool hot)
+/* Slices of a pool: one, or what 8 blocks need. */
+static unsigned pool_slices(size_t block_bytes)
 {
     size_t bytes = (size_t)1 << (ouroi_log2(block_bytes * 8 - 1) + 1);
-    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : hot ? 2 : 1;
+    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : 1;
 }
 
-struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool hot)
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
 {
     size_t block_bytes = ouroi_class_bytes(size_class);
-    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes, hot), 1, OUROI_RUN_POOL);
+    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes), 1, OUROI_RUN_POOL);
     if (run == NULL)
         return NULL;
     struct ouroi_pool *pool = ouroi_pool_of(run);
@@ -171,12 +171,12 @@ enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, void *owner, bool
     struct ouroi_shelf *shelf = list ? ouroi_shelf_lock(pool) : NULL;
     uint64_t word = OUROI_REMOTE_OWNED;
     /* [POOL-OWNER give] release, pairs with [POOL-OWNER take]: all that this owner wrote */
-    bool done = ouroi_atomic_cas_release(&pool->remote, &word,
-                                         ouroi_remote_word(NULL, used, list ? OUROI_REMOTE_LISTED : 0));
+    bool done =
+        ouroi_atomic_cas_release(&pool->remote, &word, ouroi_remote_word(NULL, used, list ? OUROI_REMOTE_LISTED : 0));
     if (list)
         ouroi_shelf_unlock(shelf, done ? pool : NULL);
     if (done)
-        return OUROI_DISOWNED; /* the pool may be anybody's by now, or no pool any more */
+        return OUROI_DISOWNED;              /* the pool may be anybody's by now, or no pool any more */
     ouroi_run_set_owner(&pool->run, owner); /* blocks came back just now: the caller stays owner */
     ouroi_pool_collect(pool);
     ouroi_pool_arm(pool, 0);
@@ -447,7 +447,7 @@ unsigned ouroi_pool_check(struct ouroi_pool *pool)
         pool->carved <= pool->capacity)
         return 0;
     ouroi_warn("check: pool %p of %u-byte blocks: %u used, %ld free, %ld later, %ld remote (%u), %u carved of %u",
-               (void *)pool->run.start, pool->block_bytes, used, local, later, remote, count,
-               pool->carved, pool->capacity);
+               (void *)pool->run.start, pool->block_bytes, used, local, later, remote, count, pool->carved,
+               pool->capacity);
     return 1;
 }

@@ -65,30 +65,31 @@ struct ouroi_pool {
     uint32_t countdown; /* frees until somebody has to look: the pool may be empty */
     uint32_t armed;     /* what the countdown began with */
     uint32_t carved, capacity;
-    uint32_t used;      /* when it was armed, unless as current */
+    uint32_t used; /* when it was armed, unless as current */
     /* everybody's, and what others read beside it */
     uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
-    void *home;                  /* the last owner; compared, not followed, by others */
+    void *home; /* the last owner; compared, not followed, by others */
     uint32_t block_bytes;
-    uint32_t threshold;          /* free blocks that make it worth listing */
-    uint32_t listed_beat;        /* when it came to its shelf; guarded by the shelf, with `linked` */
-    bool linked;                 /* on a shelf */
+    uint32_t threshold;   /* free blocks that make it worth listing */
+    uint32_t listed_beat; /* when it came to its shelf; guarded by the shelf, with `linked` */
+    bool linked;          /* on a shelf */
     /* the owner's, seldom written */
     struct ouroi_pool *next __attribute__((aligned(OUROI_CACHE_LINE)));
     struct ouroi_pool *previous; /* in the owner's list, or on a shelf */
     struct ouroi_block *later;   /* more free blocks */
     uint64_t settled_frees;
     uint64_t remote_frees;
-    uint64_t seen_allocs;        /* counted where races are seen, and lists of others must not be walked */
-    uint64_t *live;              /* debug builds: a bit a block that is handed out */
-    uint32_t noted_idle;         /* free blocks when the owner last counted */
-    uint32_t idle_used;          /* `used` when its free pages were last given back */
-    bool spare;                  /* empty, and kept by its owner */
+    uint64_t seen_allocs; /* counted where races are seen, and lists of others must not be walked */
+    uint64_t *live;       /* debug builds: a bit a block that is handed out */
+    uint32_t noted_idle;  /* free blocks when the owner last counted */
+    uint32_t idle_used;   /* `used` when its free pages were last given back */
+    bool spare;           /* empty, and kept by its owner */
     /* Pools of few blocks: those not carved, or whose pages were given back since. (Others are carved in order.) */
     uint64_t uncarved[OUROI_SPARSE_MAX / 64];
 };
 _Static_assert(offsetof(struct ouroi_pool, uncarved) + OUROI_SPARSE_MAX / 8 + sizeof(struct ouroi_run_member) <=
-                   OUROI_DESCRIPTOR_BYTES, "descriptor");
+                   OUROI_DESCRIPTOR_BYTES,
+               "descriptor");
 
 OUROI_INLINE struct ouroi_pool *ouroi_pool_of(struct ouroi_run *run)
 {
@@ -129,8 +130,8 @@ OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
     OUROI_OWNED_SET(&pool->countdown, armed);
 }
 
-/* A new pool, owned by nobody that the slices name; OWNED is set. hot: a larger one. NULL: no memory. */
-struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool hot);
+/* A new pool, owned by nobody that the slices name; OWNED is set. NULL: no memory. */
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class);
 /* Gives an owned, empty pool's memory to the arena. */
 void ouroi_pool_release(struct ouroi_pool *pool);
 

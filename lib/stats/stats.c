@@ -60,17 +60,18 @@ __attribute__((destructor)) static void report_at_exit(void)
     ouro_alloc_stats s;
     ouro_stats_get(&s);
     char line[1024];
-    const char *format = ouroi_options.stats_at_exit == OUROI_REPORT_JSON
-        ? "{\"schema\": 1, \"allocated\": %zu, \"peak_allocated\": %zu, \"resident\": %zu, \"committed\": %zu, "
-          "\"reserved\": %zu, \"mallocs\": %zu, \"frees\": %zu, \"remote_frees\": %zu, \"threads\": %zu, "
-          "\"pools\": %zu}\n"
-        : "ouro: allocated %zu bytes, peak %zu, resident %zu, committed %zu, reserved %zu; mallocs %zu, frees %zu, "
-          "remote %zu; threads %zu, pools %zu\n";
+    const char *format =
+        ouroi_options.stats_at_exit == OUROI_REPORT_JSON
+            ? "{\"schema\": 1, \"allocated\": %zu, \"peak_allocated\": %zu, \"resident\": %zu, \"committed\": %zu, "
+              "\"reserved\": %zu, \"mallocs\": %zu, \"frees\": %zu, \"remote_frees\": %zu, \"threads\": %zu, "
+              "\"pools\": %zu}\n"
+            : "ouro: allocated %zu bytes, peak %zu, resident %zu, committed %zu, reserved %zu; mallocs %zu, frees %zu, "
+              "remote %zu; threads %zu, pools %zu\n";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    size_t length = ouroi_format(line, sizeof line, format, s.allocated, s.peak_allocated, s.resident, s.committed,
-                                 s.reserved, (size_t)s.mallocs, (size_t)s.frees, (size_t)s.remote_frees, s.threads,
-                                 s.pools);
+    size_t length =
+        ouroi_format(line, sizeof line, format, s.allocated, s.peak_allocated, s.resident, s.committed, s.reserved,
+                     (size_t)s.mallocs, (size_t)s.frees, (size_t)s.remote_frees, s.threads, s.pools);
 #pragma GCC diagnostic pop
     ssize_t ignored = write(report_fd, line, length);
     (void)ignored;

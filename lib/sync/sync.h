@@ -11,14 +11,14 @@
 
 /* The order in which locks are taken; lib/README.md tells the reasons. */
 enum ouroi_rank {
-    OUROI_RANK_START,   /* start-up of the library */
-    OUROI_RANK_HEAPS,   /* the list of threads' heaps */
-    OUROI_RANK_HEAP,    /* one first-class heap */
-    OUROI_RANK_SECURE,  /* the hardened heap */
-    OUROI_RANK_SHELF,   /* one size class's unowned pools */
-    OUROI_RANK_ARENA,   /* one node's chunks */
-    OUROI_RANK_SPACE,   /* address space, huge blocks */
-    OUROI_RANK_META,    /* descriptors */
+    OUROI_RANK_START,  /* start-up of the library */
+    OUROI_RANK_HEAPS,  /* the list of threads' heaps */
+    OUROI_RANK_HEAP,   /* one first-class heap */
+    OUROI_RANK_SECURE, /* the hardened heap */
+    OUROI_RANK_SHELF,  /* one size class's unowned pools */
+    OUROI_RANK_ARENA,  /* one node's chunks */
+    OUROI_RANK_SPACE,  /* address space, huge blocks */
+    OUROI_RANK_META,   /* descriptors */
     OUROI_RANKS
 };
 
@@ -26,7 +26,10 @@ struct ouroi_lock {
     uint32_t word;
     uint32_t rank;
 };
-#define OUROI_LOCK_INIT(rank_) { .word = 0, .rank = (rank_) }
+#define OUROI_LOCK_INIT(rank_)     \
+    {                              \
+        .word = 0, .rank = (rank_) \
+    }
 
 void ouroi_lock_acquire(struct ouroi_lock *lock);
 /* The same before a fork, for all locks of a rank. */
