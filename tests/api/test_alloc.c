@@ -363,9 +363,9 @@ static void test_trim_gives_back(void **state)
     for (size_t i = 0; i < COUNT; i++)
         ouro_free(blocks[i]);
     size_t mid = resident_bytes(), given = ouro_trim(), after = resident_bytes();
-    assert_true(after < before + 8 * MIB);
-    assert_true(given + 4 * MIB >= mid - after); /* what it says is what happened */
-    assert_true(given <= 100 * MIB);
+    assert_true(!RESIDENT_IS_OURS || after < before + 8 * MIB);
+    assert_true(!RESIDENT_IS_OURS || given + 4 * MIB >= mid - after); /* what it says is what happened */
+    assert_in_range(given, RESIDENT_IS_OURS ? 30 * MIB : 0, 100 * MIB);
     assert_true(ouro_trim() < 2 * MIB);
 }
 

@@ -216,6 +216,8 @@ static void test_resident_is_near_the_kernels(void **state)
     (void)state;
     enum { COUNT = 60000 };
     static void *blocks[COUNT];
+    if (!RESIDENT_IS_OURS)
+        skip();
     size_t rss = resident_bytes();
     ouro_alloc_stats before = get();
     for (size_t i = 0; i < COUNT; i++) {

@@ -38,7 +38,15 @@ static inline void *keep(void *ptr)
 void pattern_write(void *ptr, size_t size, unsigned seed);
 bool pattern_holds(const void *ptr, size_t size, unsigned seed);
 
+/* With a sanitizer much of it is the sanitizer's: nothing can be said of ours then. */
 size_t resident_bytes(void);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RESIDENT_IS_OURS false
+#elif defined(__has_feature)
+#define RESIDENT_IS_OURS (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
+#else
+#define RESIDENT_IS_OURS true
+#endif
 
 /* Teardown of every test: the heap is sound. */
 int heap_is_sound(void **state);

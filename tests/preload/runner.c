@@ -1,11 +1,12 @@
 /* preload/runner.c: runs the checks of some programs, each in a process of its own.
  *
  *   runner [--preload LIBRARY] [--library LIBRARY] [--jobs N] [--only SUBSTRING]... [--skip SUBSTRING]...
- *          [--skip-unless-long SUBSTRING]... [--env NAME=VALUE]... [--list] [--quiet] PROGRAM...
+ *          [--skip-unless-long SUBSTRING]... [--env NAME=VALUE]... [--through COMMAND] [--list] [--quiet] PROGRAM...
  *
  * --preload    LD_PRELOAD of the checks; the runner itself stays as it is
  * --library    BATTERY_LIBRARY of the checks, for those that dlopen it; by default what is preloaded
  * --skip-unless-long   --skip, but with OURO_TEST_LONG set and not 0
+ * --through    runs each check by this command, words separated by blanks, as in "valgrind -q"
  * --quiet      lines only for what failed
  *
  * A line for each check and a total; the exit status is 0 if none failed. A check that runs out of its time is killed,
@@ -45,6 +46,7 @@ struct options {
     const char *preload, *library;
     const char *only[MAX_WORDS], *skip[MAX_WORDS], *env[MAX_WORDS];
     size_t only_count, skip_count, env_count;
+    char *through;
     unsigned jobs;
     bool list, quiet;
 };
@@ -171,7 +173,15 @@ static void exec_job(const struct job *job)
         set_soft(RLIMIT_DATA, parse_bytes(value));
     if (need_value(job->needs, "as", value, sizeof value))
         set_soft(RLIMIT_AS, parse_bytes(value));
-    execl(job->program, job->program, "--run", job->name, (char *)NULL);
+    const char *words[MAX_WORDS + 4];
+    size_t count = 0;
+    for (char *word = strtok(options.through, " "); word != NULL && count < MAX_WORDS; word = strtok(NULL, " "))
+        words[count++] = word;
+    words[count++] = job->program;
+    words[count++] = "--run";
+    words[count++] = job->name;
+    words[count] = NULL;
+    execvp(words[0], (char **)(uintptr_t)words);
     _exit(127);
 }
 
@@ -294,6 +304,8 @@ static int parse_options(int argc, char **argv)
             add_word(options.only, &options.only_count, option_value(argc, argv, &at));
         else if (strcmp(option, "--skip") == 0)
             add_word(options.skip, &options.skip_count, option_value(argc, argv, &at));
+        else if (strcmp(option, "--through") == 0)
+            options.through = strdup(option_value(argc, argv, &at));
         else if (strcmp(option, "--skip-unless-long") == 0) {
             const char *word = option_value(argc, argv, &at);
             if (!long_run)

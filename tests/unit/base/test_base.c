@@ -50,7 +50,7 @@ static void test_random_is_spread(void **state)
         uint64_t x = ouroi_random_next(&seed);
         assert_true(x == ouroi_random_next(&same));
         for (unsigned bit = 0; bit < 64; bit++)
-            counts[bit] += (x >> bit) & 1;
+            counts[bit] += (unsigned)(x >> bit & 1);
     }
     for (unsigned bit = 0; bit < 64; bit++)
         assert_in_range(counts[bit], 31000, 33000);

@@ -3,6 +3,7 @@
  * A child for each n, which is its first call of the allocator: a scenario runs with the fault, where each request may be
  * refused, with NULL and ENOMEM, and nothing else may go wrong. Then the fault is over: the same scenario succeeds, all is
  * as it was before, and ouro_debug_check finds nothing. n ends where the scenario makes fewer calls.
+ * `unit_heap.faults N` (or `N+`) runs one of them in the process itself, for a debugger.
  */
 #define _GNU_SOURCE
 #include "unit/unit.h"
@@ -300,8 +301,14 @@ static void test_all_calls_from_the_nth_fail(void **state)
     run_until_past(true);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) { /* N, or N+: that one alone, in this process */
+        struct plan plan = { strtoul(argv[1], NULL, 10), strtoul(argv[1], NULL, 10) };
+        plan.to += strchr(argv[1], '+') != NULL ? 1000000 : 0;
+        run_plan(&plan);
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_nth_call_fails),
         cmocka_unit_test(test_all_calls_from_the_nth_fail),

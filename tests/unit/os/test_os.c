@@ -116,12 +116,24 @@ static void test_purge_gives_back_and_zeroes(void **state)
     ouroi_os.unmap(p, 16 * page());
 }
 
+static bool is_locked(void)
+{
+    char line[200];
+    size_t kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL && sscanf(line, "VmLck: %zu", &kib) != 1)
+        continue;
+    fclose(file);
+    return kib > 0;
+}
+
 static void test_purge_of_locked_memory_is_refused(void **state)
 {
     (void)state;
     int error;
     char *p = ouroi_os.map(NULL, 2 * page(), OUROI_MAP_ANYWHERE, &error);
-    if (mlock(p, 2 * page()) != 0)
+    if (mlock(p, 2 * page()) != 0 || !is_locked()) /* sanitizers make nothing of mlock */
         skip();
     memset(p, 1, 2 * page());
     errno = 7777;
