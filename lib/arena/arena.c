@@ -325,6 +325,17 @@ size_t ouroi_arena_peak(void)
     return ouroi_atomic_load_relaxed(&peak_bytes); /* relaxed: a counter on its own */
 }
 
+void ouroi_run_lose(struct ouroi_run *run)
+{
+    struct arena *arena = &arenas[run->node];
+    ouroi_slices_set(run->start, run->slices, NULL);
+    ouroi_lock_acquire(&arena->lock);
+    arena->large_frees++;
+    ouroi_lock_release(&arena->lock);
+    run->kind = OUROI_RUN_FREE;
+    ouroi_descriptor_free(run);
+}
+
 /* Large blocks. */
 
 size_t ouroi_large_good_size(size_t size)
@@ -334,8 +345,8 @@ size_t ouroi_large_good_size(size_t size)
 
 void *ouroi_large_alloc(size_t size, size_t alignment, bool zero)
 {
+    size += size == 0;
     size_t slices = (size + OUROI_SLICE_BYTES - 1) >> OUROI_SLICE_SHIFT;
-    slices += slices == 0;
     if (slices > OUROI_LARGE_MAX_SLICES || alignment > OUROI_LARGE_MAX_SLICES * OUROI_SLICE_BYTES)
         return ouroi_huge_alloc(size, alignment);
     size_t align_slices = alignment > OUROI_SLICE_BYTES ? alignment >> OUROI_SLICE_SHIFT : 1;
@@ -411,7 +422,7 @@ static void *resize(struct ouroi_run *run, size_t size)
 void *ouroi_large_resize(struct ouroi_run *run, size_t size)
 {
     size_t old_bytes = run->bytes;
-    void *p = resize(run, size);
+    void *p = resize(run, size + (size == 0));
     if (p != NULL)
         ouroi_arena_note_used((ptrdiff_t)(ouroi_run_find(p)->bytes - old_bytes));
     return p;

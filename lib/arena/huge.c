@@ -77,7 +77,7 @@ static struct huge *take(size_t bytes, size_t alignment, unsigned node, size_t s
     ouroi_lock_acquire(&ouroi_space_lock);
     struct huge *huge = (struct huge *)ouroi_descriptor_alloc();
     if (huge != NULL) {
-        memset(huge, 0, sizeof *huge);
+        memset(huge, 0, OUROI_DESCRIPTOR_BYTES); /* what it was before may have been a pool */
         huge->chunks = chunks_for(bytes) + slack_chunks;
         huge->mapped = bytes;
         huge->run.start = ouroi_space_take(huge->chunks, chunks_for(alignment), bytes);
@@ -207,8 +207,9 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
     } else {
         int error;
         if (ouroi_os.map((void *)from, from_bytes, OUROI_MAP_EXACT, &error) == NULL)
-            return (void *)huge->run.start; /* the hole, and its descriptor, are lost: no memory is */
-        ouroi_run_free(run);
+            ouroi_run_lose(run); /* the hole stays one: no memory is lost */
+        else
+            ouroi_run_free(run);
     }
     return (void *)huge->run.start;
 }

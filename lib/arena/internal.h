@@ -45,6 +45,9 @@ size_t ouroi_meta_bytes(void);
 void ouroi_meta_fork_prepare(void);
 void ouroi_meta_fork_done(bool child);
 
+/* Frees a run whose pages are gone: its slices stay taken for ever, as a hole in their chunk. */
+void ouroi_run_lose(struct ouroi_run *run);
+
 /* huge.c */
 void *ouroi_huge_alloc(size_t size, size_t alignment); /* zero */
 void ouroi_huge_free(struct ouroi_run *run);

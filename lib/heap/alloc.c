@@ -313,6 +313,8 @@ size_t ouroi_heap_usable(const void *p)
     return run->kind == OUROI_RUN_POOL ? ouroi_pool_of(run)->block_bytes : OUROI_OWNED_GET(&run->bytes);
 }
 
+uint32_t ouroi_heap_kept_larger;
+
 void *ouroi_heap_realloc(void *p, size_t size)
 {
     if (p == NULL)
@@ -338,8 +340,12 @@ void *ouroi_heap_realloc(void *p, size_t size)
         }
     }
     void *fresh = ouroi_heap_alloc(size);
+    if (fresh == NULL && size <= old) {                         /* a block that cannot shrink by moving stays */
+        ouroi_atomic_store_relaxed(&ouroi_heap_kept_larger, 1); /* relaxed: a flag on its own */
+        return p;
+    }
     if (fresh == NULL)
-        return size <= old ? p : NULL; /* a block that cannot shrink by moving stays */
+        return NULL;
     memcpy(fresh, p, size < old ? size : old);
     ouroi_heap_free(p);
     return fresh;

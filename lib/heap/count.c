@@ -56,6 +56,8 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
     memset(counts, 0, sizeof *counts);
     ouroi_arena_each_run(count_run, counts);
     ouroi_heap_each(count_batches, counts);
+    if (ouroi_options.secure)
+        ouroi_secure_count(counts);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_pool_totals *totals = &ouroi_pool_totals[c];
         uint64_t gone = ouroi_atomic_load_relaxed(&totals->frees); /* relaxed: counters */

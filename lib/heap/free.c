@@ -257,7 +257,9 @@ void ouroi_heap_free_sized(void *p, size_t size, size_t alignment)
     size_t usable = run->kind == OUROI_RUN_POOL ? ouroi_pool_of(run)->block_bytes : run->bytes;
     size_t least = alignment > OUROI_ALIGN ? ouroi_class_aligned(alignment, size) : ouroi_heap_good_size(size);
     /* A block that realloc left in place has up to twice the size asked for. */
-    if (size > usable || (usable > 128 && least != 0 && least < usable / 2)) {
+    bool too_small = usable > 128 && least != 0 && least < usable / 2;
+    /* relaxed: a flag on its own */
+    if (size > usable || (too_small && ouroi_atomic_load_relaxed(&ouroi_heap_kept_larger) == 0)) {
         char line[64];
         ouroi_format(line, sizeof line, "free with size %zu, which it cannot have,", size);
         ouroi_heap_bad_free(p, run, line);

@@ -18,6 +18,8 @@ void ouroi_heap_add_partial(struct ouroi_heap *heap, struct ouroi_pool *pool);
 void ouroi_heap_remove_partial(struct ouroi_heap *heap, struct ouroi_pool *pool);
 /* Disowns, or releases if it is empty, a pool that is neither current nor in `partial`. */
 void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* Whether some block is larger than its size would have it, as realloc had no memory to move it to. */
+extern OUROI_HIDDEN uint32_t ouroi_heap_kept_larger;
 void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class);
 
 /* free.c */
@@ -42,6 +44,8 @@ void *ouroi_secure_alloc(size_t alignment, size_t size);
 void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized);
 void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size);
 size_t ouroi_secure_usable(const void *p, struct ouroi_run *run);
+/* Counts what is in quarantine as freed. */
+void ouroi_secure_count(struct ouroi_heap_counts *counts);
 void ouroi_secure_fork_prepare(void);
 void ouroi_secure_fork_done(bool child);
 

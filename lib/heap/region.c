@@ -150,8 +150,12 @@ void *ouroi_region_realloc(void *p, struct ouroi_run *run, size_t size)
             return same;
     }
     void *fresh = ouroi_region_alloc(region, OUROI_ALIGN, size, false);
+    if (fresh == NULL && size <= old) {
+        ouroi_atomic_store_relaxed(&ouroi_heap_kept_larger, 1); /* relaxed: a flag on its own */
+        return p;
+    }
     if (fresh == NULL)
-        return size <= old ? p : NULL;
+        return NULL;
     memcpy(fresh, p, size < old ? size : old);
     ouroi_region_free(p, run);
     return fresh;

@@ -330,6 +330,21 @@ size_t ouroi_secure_usable(const void *p, struct ouroi_run *run)
     return check_living(p, run, "usable_size");
 }
 
+void ouroi_secure_count(struct ouroi_heap_counts *counts)
+{
+    ouroi_lock_acquire(&lock);
+    for (unsigned i = 0; i < quarantine_count; i++) {
+        const struct ouroi_run *run = quarantine[(quarantine_first + i) % QUARANTINE].run;
+        if (run->kind == OUROI_RUN_POOL) {
+            counts->frees[run->size_class]++;
+        } else {
+            counts->large_blocks--;
+            counts->large_bytes -= run->bytes;
+        }
+    }
+    ouroi_lock_release(&lock);
+}
+
 void ouroi_secure_fork_prepare(void)
 {
     ouroi_lock_acquire(&lock);

@@ -55,9 +55,19 @@ struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
     return pool;
 }
 
+/* Debug builds: no block of the pool is handed out. */
+static bool is_dead(const struct ouroi_pool *pool)
+{
+    for (uint32_t i = 0; pool->live != NULL && !ouroi_options.secure && i < (pool->capacity + 63) / 64; i++)
+        if (ouroi_atomic_load_relaxed(&pool->live[i]) != 0) /* relaxed: the pool is the caller's alone */
+            return false;
+    return true;
+}
+
 void ouroi_pool_release(struct ouroi_pool *pool)
 {
     OURO_ASSERT(ouroi_pool_used(pool) == 0);
+    OURO_EXPENSIVE(ouroi_run_member(&pool->run)->heap != NULL || is_dead(pool));
     struct ouroi_pool_totals *totals = &ouroi_pool_totals[pool->run.size_class];
     ouroi_pool_arm(pool, 0);
     /* relaxed: counters */
