@@ -175,7 +175,8 @@ static void exec_job(const struct job *job)
         set_soft(RLIMIT_AS, parse_bytes(value));
     const char *words[MAX_WORDS + 4];
     size_t count = 0;
-    for (char *word = strtok(options.through, " "); word != NULL && count < MAX_WORDS; word = strtok(NULL, " "))
+    for (char *word = options.through != NULL ? strtok(options.through, " ") : NULL; word != NULL && count < MAX_WORDS;
+         word = strtok(NULL, " "))
         words[count++] = word;
     words[count++] = job->program;
     words[count++] = "--run";
