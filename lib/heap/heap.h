@@ -88,6 +88,7 @@ struct ouroi_heap_counts {
     size_t pools[OUROI_CLASSES];
     size_t small_bytes, large_bytes; /* living, usable */
     size_t large_blocks;
+    size_t large_waiting; /* freed, and in quarantine */
     size_t threads;
 };
 void ouroi_heap_count(struct ouroi_heap_counts *counts);

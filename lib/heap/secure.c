@@ -339,6 +339,7 @@ void ouroi_secure_count(struct ouroi_heap_counts *counts)
             counts->frees[run->size_class]++;
         } else {
             counts->large_blocks--;
+            counts->large_waiting++;
             counts->large_bytes -= run->bytes;
         }
     }

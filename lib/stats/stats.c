@@ -28,7 +28,7 @@ void ouro_stats_get(ouro_alloc_stats *stats)
         stats->pools += counts.pools[c];
     }
     stats->mallocs += arenas.large_allocs;
-    stats->frees += arenas.large_frees;
+    stats->frees += arenas.large_frees + counts.large_waiting;
     stats->remote_frees = counts.remote_frees;
     stats->threads = counts.threads;
     stats->arenas = ouroi_machine.nodes;
