@@ -88,10 +88,8 @@ static struct ouroi_heap *new_heap(void)
     return heap;
 }
 
-struct ouroi_heap *ouroi_heap_attach(void)
+static struct ouroi_heap *take_heap(void)
 {
-    if (late || ouroi_heap_start() != 0)
-        return NULL;
     ouroi_lock_acquire(&heaps_lock);
     struct ouroi_heap *heap = new_heap();
     if (heap != NULL) {
@@ -99,6 +97,16 @@ struct ouroi_heap *ouroi_heap_attach(void)
         ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     }
     ouroi_lock_release(&heaps_lock);
+    return heap;
+}
+
+struct ouroi_heap *ouroi_heap_attach(void)
+{
+    if (late || ouroi_heap_start() != 0)
+        return NULL;
+    struct ouroi_heap *heap = take_heap();
+    if (heap == NULL && ouroi_arena_reclaim())
+        heap = take_heap();
     if (heap == NULL)
         return NULL;
     ouroi_heap_self = heap;
