@@ -119,6 +119,9 @@ static void add_mapped(struct arena *arena, struct ouroi_chunk *chunk, unsigned 
     chunk->mapped += slices;
     arena->mapped_slices += slices;
     arena->free_slices += slices;
+    /* A process that has grown has its purger before it frees, as a free must not start one. */
+    if (arena->mapped_slices > 2 * MAP_STEP_SLICES)
+        ouroi_purger_note(arena->mapped_slices * OUROI_SLICE_BYTES);
 }
 
 /* A new chunk with at least `slices` slices of memory. */
@@ -392,7 +395,10 @@ static bool resize_run(struct ouroi_run *run, unsigned slices)
     }
     if (done)
         run->slices = slices;
+    size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
+    if (slices < old)
+        ouroi_purger_note(dirty * OUROI_SLICE_BYTES);
     return done;
 }
 

@@ -17,7 +17,11 @@
 #include "os/os.h"
 #include "sync/sync.h"
 
+#if defined(__x86_64__)
 #define OUROI_SLICE_SHIFT 15
+#else
+#define OUROI_SLICE_SHIFT 16 /* pages of 64 KiB there are */
+#endif
 #define OUROI_SLICE_BYTES ((size_t)1 << OUROI_SLICE_SHIFT)
 #define OUROI_CHUNK_SLICES 2048u
 #define OUROI_CHUNK_BYTES (OUROI_CHUNK_SLICES * OUROI_SLICE_BYTES)

@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #endif
 
 #define START_BYTES ((size_t)4 << 20)
+#define IDLE_NS ((uint64_t)5000000000u) /* between two looks whether the process should end */
 #define STACK_BYTES ((long)64 << 10)
 
 enum state { NONE, STARTING, RUNNING, FAILED };
@@ -56,6 +58,23 @@ static bool is_under_pressure(void)
     return (limit != SIZE_MAX && used > limit / 8 * 7) || stall >= 1000;
 }
 
+/* Whether the program's threads have all ended, main's by pthread_exit: the process ends with the last. */
+static bool is_alone(void)
+{
+    char text[512];
+    if (ouroi_os_read_file("/proc/self/stat", text, sizeof text) <= 0)
+        return false;
+    const char *at = strrchr(text, ')');
+    if (at == NULL || at[1] != ' ' || at[2] != 'Z')
+        return false;
+    for (unsigned field = 2; field < 20; field++) {
+        at = strchr(at + 1, ' ');
+        if (at == NULL)
+            return false;
+    }
+    return at[1] == '2' && at[2] == ' '; /* the zombie and the caller */
+}
+
 static void *purger(void *unused)
 {
     (void)unused;
@@ -68,7 +87,9 @@ static void *purger(void *unused)
         /* [PURGER look] acquire, pairs with [PURGER ask] */
         if (ouroi_atomic_exchange_acquire(&work, 0) == 0) {
             if (++idle_beats > 3) { /* two more beats age what was young */
-                ouroi_os.futex_wait(&work, 0, 0);
+                ouroi_os.futex_wait(&work, 0, IDLE_NS);
+                if (may_open && is_alone())
+                    return NULL;
                 continue;
             }
         } else {

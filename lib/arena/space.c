@@ -322,9 +322,10 @@ int ouroi_space_init(void)
         ouroi_os.unmap(probe, OUROI_SLICE_BYTES);
         if ((uintptr_t)probe != base)
             continue;
-        if (ouroi_os.map((void *)map, below, OUROI_MAP_ANYWHERE | OUROI_MAP_READ, &error) != (void *)map)
+        void *got = ouroi_os.map((void *)map, below, OUROI_MAP_ANYWHERE | OUROI_MAP_READ, &error);
+        if (got == NULL)
             continue;
-        ouroi_window_map = (struct ouroi_slice *)map;
+        ouroi_window_map = got; /* wherever that is */
         frontier = base;
         /* relaxed: before any block was handed out */
         ouroi_atomic_store_relaxed(&ouroi_window_slices, base / OUROI_SLICE_BYTES);

@@ -130,7 +130,6 @@ static void pool_is_empty(struct ouroi_heap *heap, struct ouroi_pool *pool)
     ouroi_pool_release(pool);
     if (++heap->releases == SHRINKS_AFTER)
         stop_holding_pools(heap);
-    ouroi_purger_poll();
 }
 
 void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
@@ -150,7 +149,6 @@ void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
     if (heap->idle_bytes > bound && heap->idle_bytes > heap->partial_bytes / 2) {
         ouroi_heap_remove_partial(heap, pool);
         ouroi_heap_let_go(heap, pool);
-        ouroi_purger_poll();
     }
 }
 
@@ -175,7 +173,6 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
         return NULL;
     ouroi_atomic_store_relaxed(&pool->home, (void *)heap); /* relaxed: compared with itself by a thread's own heap */
     ouroi_run_set_owner(&pool->run, heap);
-    ouroi_purger_poll();
     return pool;
 }
 
@@ -212,6 +209,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             return NULL;
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         ouroi_heap_make_current(heap, size_class, pool);
+        ouroi_purger_poll(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
     }
 }
 

@@ -10,7 +10,10 @@
 enum {
     BATCH_BLOCKS = 32,
     BATCH_BYTES = 16 << 10,
+    LONE_FREES = 64,
 };
+
+static __thread unsigned lone_frees __attribute__((tls_model("initial-exec")));
 
 static void flush_batch(struct ouroi_batch *batch)
 {
@@ -203,7 +206,9 @@ static bool take_back(struct ouroi_heap *heap, struct ouroi_pool *pool)
 static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
     if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
-        heap = ouroi_heap_attach(); /* a thread whose first call is a free */
+        /* A thread whose first call is a free; or that is past its destructors, where libc frees what others left: a heap
+         * would stay for ever, so that only who frees many gets one. */
+        heap = ++lone_frees < LONE_FREES ? NULL : ouroi_heap_attach();
         if (heap == NULL) {
             block->key = pool;
             ouroi_pool_push(pool, block, block, 1);
@@ -240,8 +245,6 @@ void ouroi_heap_free_slow(void *p)
     } else {
         ouroi_large_free(run);
     }
-    if (!ouroi_heap_is_late())
-        ouroi_purger_poll();
 }
 
 void ouroi_heap_free_sized(void *p, size_t size, size_t alignment)

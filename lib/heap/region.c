@@ -205,7 +205,6 @@ void ouro_heap_destroy(ouro_heap *region)
     region->next_free = free_regions;
     free_regions = region;
     ouroi_lock_release(&regions_lock);
-    ouroi_purger_poll();
 }
 
 void ouroi_region_fork_prepare(void)

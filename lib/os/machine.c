@@ -34,17 +34,17 @@ long ouroi_os_read_file(const char *path, char *text, size_t size)
 {
     int saved = errno;
     long used = -ENOENT;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC); /* libc's may be wrapped, and allocate */
     if (fd >= 0) {
         used = 0;
         while ((size_t)used < size - 1) {
-            ssize_t n = read(fd, text + used, size - 1 - (size_t)used);
+            long n = syscall(SYS_read, fd, text + used, size - 1 - (size_t)used);
             if (n <= 0)
                 break;
             used += n;
         }
         text[used] = '\0';
-        close(fd);
+        syscall(SYS_close, fd);
     }
     errno = saved;
     return used;

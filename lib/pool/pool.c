@@ -366,6 +366,7 @@ size_t ouroi_pool_purge_idle(bool all)
 {
     size_t given = 0;
     uint32_t beat = ouroi_shelf_beat();
+    ouroi_shelf_quiet();
     for (unsigned node = 0; node < ouroi_machine.nodes; node++)
         for (unsigned c = 1; c < OUROI_CLASSES; c++) {
             uint64_t word;
@@ -376,6 +377,7 @@ size_t ouroi_pool_purge_idle(bool all)
                 given += purge_if_changed(pool);
             }
         }
+    ouroi_shelf_quiet();
     return given;
 }
 

@@ -18,6 +18,13 @@ static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_CLASSES];
 
 static uint32_t beat; /* of the background thread */
 static size_t listed_bytes;
+static size_t quiet_bytes; /* what was listed when it was last looked through */
+
+void ouroi_shelf_quiet(void)
+{
+    /* relaxed: counts on their own */
+    ouroi_atomic_store_relaxed(&quiet_bytes, ouroi_atomic_load_relaxed(&listed_bytes));
+}
 
 static void set_first(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 {
@@ -60,7 +67,9 @@ void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
         set_first(shelf, pool);
         pool->linked = true;
         /* relaxed: a count on its own. What lies here may have pages to give back. */
-        ouroi_purger_note(ouroi_atomic_fetch_add_relaxed(&listed_bytes, pool->run.bytes) + pool->run.bytes);
+        size_t listed = ouroi_atomic_fetch_add_relaxed(&listed_bytes, pool->run.bytes) + pool->run.bytes;
+        if (listed > ouroi_atomic_load_relaxed(&quiet_bytes)) /* relaxed: a hint */
+            ouroi_purger_note(listed);
     }
     ouroi_lock_release(&shelf->lock);
 }

@@ -24,4 +24,7 @@ struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned size_class, uint
 /* Begins a beat: the number that pools get which come from now on. */
 uint32_t ouroi_shelf_beat(void);
 
+/* What is listed now has been looked through: only more of it wakes the background thread. */
+void ouroi_shelf_quiet(void);
+
 #endif
