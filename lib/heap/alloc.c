@@ -213,6 +213,12 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
     }
 }
 
+static void *alloc_large(size_t size, size_t alignment, bool zero)
+{
+    ouroi_purger_poll();
+    return ouroi_large_alloc(size, alignment, zero);
+}
+
 void *ouroi_heap_alloc_slow(size_t size)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
@@ -229,7 +235,7 @@ void *ouroi_heap_alloc_slow(size_t size)
         return ouroi_heap_alloc_class(heap, ouroi_class_of(size));
     if (OUROI_UNLIKELY(size > PTRDIFF_MAX))
         return NULL;
-    return ouroi_large_alloc(size, OUROI_ALIGN, false);
+    return alloc_large(size, OUROI_ALIGN, false);
 }
 
 void *ouroi_heap_alloc_slow_or_errno(size_t size)
@@ -269,13 +275,13 @@ void *ouroi_heap_alloc_aligned(size_t alignment, size_t size)
             return NULL;
     }
     size_t bytes = ouroi_class_aligned(alignment, size);
-    return bytes != 0 ? ouroi_heap_alloc(bytes) : ouroi_large_alloc(size, alignment, false);
+    return bytes != 0 ? ouroi_heap_alloc(bytes) : alloc_large(size, alignment, false);
 }
 
 void *ouroi_heap_alloc_zero(size_t size)
 {
     if (size > OUROI_SMALL_MAX && size <= PTRDIFF_MAX && ouroi_heap_self != &ouroi_heap_empty)
-        return ouroi_large_alloc(size, OUROI_ALIGN, true);
+        return alloc_large(size, OUROI_ALIGN, true);
     void *p = ouroi_heap_alloc(size);
     if (p == NULL)
         return NULL;
