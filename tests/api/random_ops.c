@@ -158,7 +158,9 @@ static void impossible(uint64_t *state)
     errno = 0;
     expect(ouro_calloc(size / 2, 3) == NULL && errno == ENOMEM, "an impossible product", NULL, size);
     errno = 0;
-    expect(ouro_aligned_alloc(24, 100) == NULL && errno == EINVAL, "a wrong alignment", NULL, size);
+    size_t wrong = 24;
+    __asm__ volatile("" : "+r"(wrong));
+    expect(ouro_aligned_alloc(wrong, 100) == NULL && errno == EINVAL, "a wrong alignment", NULL, size);
 }
 
 static void step_region(struct worker *w)
