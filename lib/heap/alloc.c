@@ -213,6 +213,12 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
     }
 }
 
+static void *alloc_secure(size_t alignment, size_t size)
+{
+    ouroi_purger_poll();
+    return ouroi_secure_alloc(alignment, size);
+}
+
 static void *alloc_large(size_t size, size_t alignment, bool zero)
 {
     ouroi_purger_poll();
@@ -226,7 +232,7 @@ void *ouroi_heap_alloc_slow(size_t size)
         if (ouroi_heap_start() != 0)
             return NULL;
         if (ouroi_options.secure)
-            return ouroi_secure_alloc(OUROI_ALIGN, size);
+            return alloc_secure(OUROI_ALIGN, size);
         heap = ouroi_heap_attach();
         if (heap == NULL)
             return ouroi_heap_is_late() ? ouroi_region_alloc(&ouroi_region_late, OUROI_ALIGN, size, false) : NULL;
@@ -268,7 +274,7 @@ void *ouroi_heap_alloc_aligned(size_t alignment, size_t size)
         if (ouroi_heap_start() != 0)
             return NULL;
         if (ouroi_options.secure)
-            return ouroi_secure_alloc(alignment, size);
+            return alloc_secure(alignment, size);
         if (ouroi_heap_is_late())
             return ouroi_region_alloc(&ouroi_region_late, alignment, size, false);
         if (ouroi_heap_attach() == NULL)
