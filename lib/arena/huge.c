@@ -135,6 +135,13 @@ void ouroi_huge_free(struct ouroi_run *run)
     ouroi_lock_release(&ouroi_space_lock);
 }
 
+static void set_mapped(struct huge *huge, size_t bytes)
+{
+    living_mapped += bytes - huge->mapped;
+    ouroi_space_resized(huge->mapped, bytes);
+    huge->mapped = bytes;
+}
+
 /* Growth where the block is: into its own address space, or what follows it. */
 static bool grow_in_place(struct huge *huge, size_t bytes)
 {
@@ -148,8 +155,7 @@ static bool grow_in_place(struct huge *huge, size_t bytes)
     }
     if (ouroi_os.resize((void *)huge->run.start, huge->mapped, bytes) != 0)
         return false;
-    living_mapped += bytes - huge->mapped;
-    huge->mapped = bytes;
+    set_mapped(huge, bytes);
     return true;
 }
 
@@ -162,8 +168,7 @@ void *ouroi_huge_resize(struct ouroi_run *run, size_t size)
     bool done;
     ouroi_lock_acquire(&ouroi_space_lock);
     if (bytes < huge->mapped && ouroi_os.unmap((void *)(run->start + bytes), huge->mapped - bytes) == 0) {
-        living_mapped -= huge->mapped - bytes;
-        huge->mapped = bytes;
+        set_mapped(huge, bytes);
     }
     done = grow_in_place(huge, bytes);
     if (done) {
@@ -201,7 +206,8 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
         set_slice(from, NULL);
         ouroi_lock_acquire(&ouroi_space_lock);
         note_dead(old);
-        ouroi_space_give(from, old->chunks, old->mapped);
+        ouroi_space_resized(old->mapped, 0); /* the kernel has unmapped it; what is there now may be somebody else's */
+        ouroi_space_give(from, old->chunks, 0);
         ouroi_descriptor_free(run);
         ouroi_lock_release(&ouroi_space_lock);
     } else {

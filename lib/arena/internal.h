@@ -35,6 +35,8 @@ int ouroi_space_map(uintptr_t start, size_t from, size_t to);
 bool ouroi_space_unmap(uintptr_t start, size_t from, size_t to);
 /* Unmaps the first map_bytes and takes the address space back. */
 void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes);
+/* A mapping that was taken has another length now. */
+void ouroi_space_resized(size_t from, size_t to);
 int ouroi_space_init(void);
 size_t ouroi_space_reserved(void);
 

@@ -4,8 +4,9 @@
  * Invariants  nothing is reserved ahead: a process whose RLIMIT_AS is lowered later finds room for its own mappings.
  *             The window is all addresses below its end. Our chunks in it begin far from where Linux puts anything by
  *             itself, and go upwards; the map for what lies below them is one mapping that only reads as zero. Its map
- *             grows with it, so that an address is looked up without any subtraction. Where there is no such place
- *             (AddressSanitizer's shadow lies there), all chunks are outside.
+ *             grows with it, so that an address is looked up without any subtraction. What the kernel places itself is part
+ *             of the window if the map can cover it, else it is outside; then the map never grows that far. Where there
+ *             is no such place (AddressSanitizer's shadow lies there), all chunks are outside.
  * Sync        the space lock, rank SPACE; readers of the map and of `outside` take none: [OUTSIDE].
  */
 #include "arena/internal.h"
@@ -21,6 +22,7 @@ enum {
 #define MAP_STEP_BYTES ((size_t)64 << 10) /* the map of 256 MiB */
 #define MAP_MAX_BYTES ((size_t)4 << 30)   /* of 16 TiB */
 #define MAP_AT ((uintptr_t)80 << 40)      /* or below, if that is free; else where the kernel likes */
+#define ADDRESSES_MAX ((size_t)1 << 57)   /* more than any process has */
 
 size_t ouroi_window_slices;
 struct ouroi_slice *ouroi_window_map;
@@ -32,12 +34,16 @@ struct gap {
 };
 static struct gap gaps[GAPS]; /* by address; no two touch */
 static unsigned gap_count;
-static uintptr_t frontier; /* the window is used up to here */
+static uintptr_t frontier;    /* the window is used up to here */
+static uintptr_t window_base; /* the map of what is below was made to be read only */
+static uintptr_t window_max = MAP_MAX_BYTES / sizeof(struct ouroi_slice) * OUROI_SLICE_BYTES;
 static size_t reserved_bytes;
 
+/* A chunk, or the first one of a huge block. The version is odd while the entry changes; map, once there, stays. */
 struct outside {
+    unsigned version;
+    bool used;
     uintptr_t start;
-    size_t slices; /* 0: not in use */
     struct ouroi_slice *map;
 };
 static struct outside outside[OUTSIDE];
@@ -48,12 +54,27 @@ static struct ouroi_slice *find_outside(uintptr_t p)
     /* [OUTSIDE read] acquire, pairs with [OUTSIDE add]: entries below the count are whole */
     unsigned count = ouroi_atomic_load_acquire(&outside_count);
     for (unsigned i = 0; i < count; i++) {
-        size_t index = (p - outside[i].start) >> OUROI_SLICE_SHIFT;
-        /* relaxed: who asks about a block of that mapping was given it after this was stored */
-        if (index < ouroi_atomic_load_relaxed(&outside[i].slices))
-            return &outside[i].map[index];
+        /* [OUTSIDE look] acquire, pairs with [OUTSIDE change], each in its turn. An entry that is changing is not the one
+         * of a living block; one whose number moved while it was read had another start, which p may have seemed to fit. */
+        unsigned version = ouroi_atomic_load_acquire(&outside[i].version);
+        uintptr_t start = ouroi_atomic_load_acquire(&outside[i].start);
+        bool fits = p - start < OUROI_CHUNK_BYTES && ouroi_atomic_load_acquire(&outside[i].used);
+        /* relaxed: ordered by the acquire loads before it */
+        if (fits && version % 2 == 0 && ouroi_atomic_load_relaxed(&outside[i].version) == version)
+            return &outside[i].map[(p - start) >> OUROI_SLICE_SHIFT];
     }
     return NULL;
+}
+
+/* The space lock is held. */
+static void change_outside(struct outside *entry, uintptr_t start, bool used)
+{
+    unsigned version = entry->version;
+    ouroi_atomic_store_relaxed(&entry->version, version + 1); /* relaxed: before the release of what follows */
+    /* [OUTSIDE change] release, pairs with [OUTSIDE look]: who sees one of these sees the odd version, or a later one */
+    ouroi_atomic_store_release(&entry->start, start);
+    ouroi_atomic_store_release(&entry->used, used);
+    ouroi_atomic_store_release(&entry->version, version + 2);
 }
 
 struct ouroi_slice *ouroi_slice_find(uintptr_t p)
@@ -83,7 +104,7 @@ void ouroi_run_set_owner(struct ouroi_run *run, void *owner)
 static bool cover(uintptr_t end)
 {
     size_t need = end >> OUROI_SLICE_SHIFT;
-    if (need > MAP_MAX_BYTES / sizeof(struct ouroi_slice))
+    if (end > window_max)
         return false;
     while (ouroi_window_slices < need) {
         int error;
@@ -179,20 +200,42 @@ static uintptr_t take_place(size_t chunks, size_t align_chunks)
     return at;
 }
 
-/* A mapping where the kernel likes, with a map of its own. */
-static uintptr_t take_outside(size_t chunks, size_t align_chunks, size_t map_bytes)
+/* Makes what the kernel placed within the reach of the map a part of the window. */
+static bool join_window(uintptr_t start, uintptr_t end)
+{
+    if (ouroi_window_map == NULL || !cover(end))
+        return false;
+    if (start >= window_base)
+        return true;
+    uintptr_t page = ouroi_machine.page_bytes;
+    uintptr_t from = ouroi_align_down((uintptr_t)&ouroi_window_map[start >> OUROI_SLICE_SHIFT], page);
+    uintptr_t to = ouroi_align_up((uintptr_t)&ouroi_window_map[end >> OUROI_SLICE_SHIFT], page);
+    return ouroi_os.protect((void *)from, to - from, true) == 0;
+}
+
+/* Makes it an entry of `outside`. */
+static bool join_outside(uintptr_t start)
 {
     unsigned i = 0;
-    while (i < outside_count && outside[i].slices != 0)
+    while (i < outside_count && outside[i].used)
         i++;
-    size_t slices = chunks * OUROI_CHUNK_SLICES;
     if (i == OUTSIDE)
-        return 0;
-    struct ouroi_slice *map = outside[i].map;
-    if (map == NULL || slices > OUROI_CHUNK_SLICES)
-        map = ouroi_meta_alloc(slices * sizeof *map);
-    if (map == NULL)
-        return 0;
+        return false;
+    if (outside[i].map == NULL)
+        outside[i].map = ouroi_meta_alloc(OUROI_CHUNK_SLICES * sizeof(struct ouroi_slice));
+    if (outside[i].map == NULL)
+        return false;
+    if (start < window_max)
+        window_max = start;
+    change_outside(&outside[i], start, true);
+    if (i == outside_count)
+        ouroi_atomic_store_release(&outside_count, i + 1); /* [OUTSIDE add] release, pairs with [OUTSIDE read] */
+    return true;
+}
+
+/* A mapping where the kernel likes. */
+static uintptr_t take_anywhere(size_t chunks, size_t align_chunks, size_t map_bytes)
+{
     size_t alignment = align_chunks * OUROI_CHUNK_BYTES;
     size_t bytes = chunks * OUROI_CHUNK_BYTES + alignment;
     int error;
@@ -202,19 +245,19 @@ static uintptr_t take_outside(size_t chunks, size_t align_chunks, size_t map_byt
     uintptr_t start = ouroi_align_up(got, alignment);
     if (start != got)
         ouroi_os.unmap((void *)got, start - got);
-    uintptr_t end = start + ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
+    uintptr_t end = start + map_bytes;
     ouroi_os.unmap((void *)end, got + bytes - end);
-    outside[i].start = start;
-    outside[i].map = map;
-    ouroi_atomic_store_relaxed(&outside[i].slices, slices); /* relaxed: see find_outside */
-    if (i == outside_count)
-        ouroi_atomic_store_release(&outside_count, i + 1); /* [OUTSIDE add] release, pairs with [OUTSIDE read] */
-    return start;
+    if (join_window(start, start + chunks * OUROI_CHUNK_BYTES) || join_outside(start))
+        return start;
+    ouroi_os.unmap((void *)start, map_bytes);
+    return 0;
 }
 
 uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes)
 {
     uintptr_t at = 0;
+    if (chunks + align_chunks > ADDRESSES_MAX / OUROI_CHUNK_BYTES)
+        return 0;
     map_bytes = ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
     for (unsigned try = 0; try < TRIES; try++) {
         at = take_place(chunks, align_chunks);
@@ -230,7 +273,7 @@ uintptr_t ouroi_space_take(size_t chunks, size_t align_chunks, size_t map_bytes)
         at = 0; /* somebody else's: that place is never asked for again */
     }
     if (at == 0)
-        at = take_outside(chunks, align_chunks, map_bytes);
+        at = take_anywhere(chunks, align_chunks, map_bytes);
     if (at != 0)
         OUROI_OWNED_ADD(&reserved_bytes, map_bytes);
     return at;
@@ -280,19 +323,27 @@ bool ouroi_space_extend(uintptr_t start, size_t chunks, size_t more)
     return false;
 }
 
+void ouroi_space_resized(size_t from, size_t to)
+{
+    OUROI_OWNED_ADD(&reserved_bytes, to - from);
+}
+
 void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes)
 {
     map_bytes = ouroi_align_up(map_bytes, ouroi_machine.page_bytes);
-    if (map_bytes != 0 && ouroi_os.unmap((void *)start, map_bytes) != 0)
-        return; /* too many mappings: the pages are purged by the caller, the place is lost */
-    OUROI_OWNED_ADD(&reserved_bytes, 0 - (map_bytes));
-    if (ouroi_window_slice(start) != NULL) {
-        add_gap(start, chunks);
+    if (map_bytes != 0 && ouroi_os.unmap((void *)start, map_bytes) != 0) {
+        ouroi_os.purge((void *)start, map_bytes); /* too many mappings: the place is lost, the memory is not */
         return;
     }
+    OUROI_OWNED_ADD(&reserved_bytes, 0 - map_bytes);
+    if (ouroi_window_slice(start) != NULL) {
+        if (start >= window_base && start < frontier)
+            add_gap(start, chunks);
+        return; /* else it was the kernel's choice, and is its own again */
+    }
     for (unsigned i = 0; i < outside_count; i++)
-        if (outside[i].start == start)
-            ouroi_atomic_store_relaxed(&outside[i].slices, 0); /* relaxed: see find_outside */
+        if (outside[i].used && outside[i].start == start)
+            change_outside(&outside[i], 0, false);
 }
 
 size_t ouroi_space_reserved(void)
@@ -326,7 +377,7 @@ int ouroi_space_init(void)
         if (got == NULL)
             continue;
         ouroi_window_map = got; /* wherever that is */
-        frontier = base;
+        window_base = frontier = base;
         /* relaxed: before any block was handed out */
         ouroi_atomic_store_relaxed(&ouroi_window_slices, base / OUROI_SLICE_BYTES);
         break;

@@ -82,10 +82,10 @@ static void os_populate(void *at, size_t bytes)
     errno = saved;
 }
 
-static int os_protect(void *at, size_t bytes)
+static int os_protect(void *at, size_t bytes, bool access)
 {
     int saved = errno;
-    return result(mprotect(at, bytes, PROT_NONE), saved);
+    return result(mprotect(at, bytes, access ? PROT_READ | PROT_WRITE : PROT_NONE), saved);
 }
 
 static int os_bind(void *at, size_t bytes, int node)

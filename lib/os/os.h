@@ -31,8 +31,8 @@ struct ouroi_os {
     int (*move)(void *from, size_t bytes, void *to, size_t to_bytes);
     /* Touches the pages in one call. A hint: errors do not matter. */
     void (*populate)(void *at, size_t bytes);
-    /* No access any more (guard pages). */
-    int (*protect)(void *at, size_t bytes);
+    /* No access any more (guard pages), or reads and writes (again). */
+    int (*protect)(void *at, size_t bytes, bool access);
     /* The pages of [at, at + bytes) come from `node`, where it has some; or in turns from all nodes (node < 0). */
     int (*bind)(void *at, size_t bytes, int node);
     int (*advise_huge)(void *at, size_t bytes, bool on);

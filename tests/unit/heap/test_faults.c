@@ -61,9 +61,9 @@ static int move(void *from, size_t bytes, void *to, size_t to_bytes)
     return fails() ? -ENOMEM : real.move(from, bytes, to, to_bytes);
 }
 
-static int protect(void *at, size_t bytes)
+static int protect(void *at, size_t bytes, bool access)
 {
-    return fails() ? -ENOMEM : real.protect(at, bytes);
+    return fails() ? -ENOMEM : real.protect(at, bytes, access);
 }
 
 static int bind(void *at, size_t bytes, int node)

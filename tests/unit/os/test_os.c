@@ -183,7 +183,7 @@ static void test_protect(void **state)
     (void)state;
     int error;
     char *p = ouroi_os.map(NULL, 3 * page(), OUROI_MAP_ANYWHERE, &error);
-    assert_int_equal(ouroi_os.protect(p + page(), page()), 0);
+    assert_int_equal(ouroi_os.protect(p + page(), page(), false), 0);
     p[0] = p[2 * page()] = 1;
     assert_true(WIFSIGNALED(unit_in_child(write_to, p + page(), NULL, 0)));
     assert_true(unit_child_returned(unit_in_child(write_to, p + 2 * page(), NULL, 0)));
