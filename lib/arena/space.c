@@ -39,12 +39,13 @@ static uintptr_t window_base; /* the map of what is below was made to be read on
 static uintptr_t window_max = MAP_MAX_BYTES / sizeof(struct ouroi_slice) * OUROI_SLICE_BYTES;
 static size_t reserved_bytes;
 
-/* A chunk, or the first one of a huge block. The version is odd while the entry changes; map, once there, stays. */
+/* The version is odd while the entry changes. The map of one chunk stays with its entry, that of more goes with them. */
 struct outside {
     unsigned version;
-    bool used;
     uintptr_t start;
+    size_t chunks; /* 0: not in use */
     struct ouroi_slice *map;
+    struct ouroi_slice *map_of_one;
 };
 static struct outside outside[OUTSIDE];
 static unsigned outside_count;
@@ -58,22 +59,24 @@ static struct ouroi_slice *find_outside(uintptr_t p)
          * of a living block; one whose number moved while it was read had another start, which p may have seemed to fit. */
         unsigned version = ouroi_atomic_load_acquire(&outside[i].version);
         uintptr_t start = ouroi_atomic_load_acquire(&outside[i].start);
-        bool fits = p - start < OUROI_CHUNK_BYTES && ouroi_atomic_load_acquire(&outside[i].used);
+        bool fits = (p - start) / OUROI_CHUNK_BYTES < ouroi_atomic_load_acquire(&outside[i].chunks);
+        struct ouroi_slice *map = ouroi_atomic_load_acquire(&outside[i].map);
         /* relaxed: ordered by the acquire loads before it */
         if (fits && version % 2 == 0 && ouroi_atomic_load_relaxed(&outside[i].version) == version)
-            return &outside[i].map[(p - start) >> OUROI_SLICE_SHIFT];
+            return &map[(p - start) >> OUROI_SLICE_SHIFT];
     }
     return NULL;
 }
 
 /* The space lock is held. */
-static void change_outside(struct outside *entry, uintptr_t start, bool used)
+static void change_outside(struct outside *entry, uintptr_t start, size_t chunks, struct ouroi_slice *map)
 {
     unsigned version = entry->version;
     ouroi_atomic_store_relaxed(&entry->version, version + 1); /* relaxed: before the release of what follows */
     /* [OUTSIDE change] release, pairs with [OUTSIDE look]: who sees one of these sees the odd version, or a later one */
     ouroi_atomic_store_release(&entry->start, start);
-    ouroi_atomic_store_release(&entry->used, used);
+    ouroi_atomic_store_release(&entry->chunks, chunks);
+    ouroi_atomic_store_release(&entry->map, map);
     ouroi_atomic_store_release(&entry->version, version + 2);
 }
 
@@ -213,21 +216,30 @@ static bool join_window(uintptr_t start, uintptr_t end)
     return ouroi_os.protect((void *)from, to - from, true) == 0;
 }
 
+static size_t outside_map_bytes(size_t chunks)
+{
+    return chunks * OUROI_CHUNK_SLICES * sizeof(struct ouroi_slice);
+}
+
 /* Makes it an entry of `outside`. */
-static bool join_outside(uintptr_t start)
+static bool join_outside(uintptr_t start, size_t chunks)
 {
     unsigned i = 0;
-    while (i < outside_count && outside[i].used)
+    int error;
+    while (i < outside_count && outside[i].chunks != 0)
         i++;
     if (i == OUTSIDE)
         return false;
-    if (outside[i].map == NULL)
-        outside[i].map = ouroi_meta_alloc(OUROI_CHUNK_SLICES * sizeof(struct ouroi_slice));
-    if (outside[i].map == NULL)
+    struct ouroi_slice *map = outside[i].map_of_one;
+    if (chunks > 1)
+        map = ouroi_os.map(NULL, outside_map_bytes(chunks), OUROI_MAP_ANYWHERE, &error);
+    else if (map == NULL)
+        outside[i].map_of_one = map = ouroi_meta_alloc(outside_map_bytes(1));
+    if (map == NULL)
         return false;
     if (start < window_max)
         window_max = start;
-    change_outside(&outside[i], start, true);
+    change_outside(&outside[i], start, chunks, map);
     if (i == outside_count)
         ouroi_atomic_store_release(&outside_count, i + 1); /* [OUTSIDE add] release, pairs with [OUTSIDE read] */
     return true;
@@ -247,7 +259,7 @@ static uintptr_t take_anywhere(size_t chunks, size_t align_chunks, size_t map_by
         ouroi_os.unmap((void *)got, start - got);
     uintptr_t end = start + map_bytes;
     ouroi_os.unmap((void *)end, got + bytes - end);
-    if (join_window(start, start + chunks * OUROI_CHUNK_BYTES) || join_outside(start))
+    if (join_window(start, start + chunks * OUROI_CHUNK_BYTES) || join_outside(start, chunks))
         return start;
     ouroi_os.unmap((void *)start, map_bytes);
     return 0;
@@ -341,9 +353,14 @@ void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes)
             add_gap(start, chunks);
         return; /* else it was the kernel's choice, and is its own again */
     }
-    for (unsigned i = 0; i < outside_count; i++)
-        if (outside[i].used && outside[i].start == start)
-            change_outside(&outside[i], 0, false);
+    for (unsigned i = 0; i < outside_count; i++) {
+        if (outside[i].chunks == 0 || outside[i].start != start)
+            continue;
+        struct ouroi_slice *map = outside[i].map;
+        change_outside(&outside[i], 0, 0, NULL);
+        if (map != outside[i].map_of_one)
+            ouroi_os.unmap(map, outside_map_bytes(chunks));
+    }
 }
 
 size_t ouroi_space_reserved(void)
