@@ -55,6 +55,15 @@ OUROI_INLINE struct ouroi_run_member *ouroi_run_member(struct ouroi_run *run)
 struct ouroi_slice {
     void *owner; /* of a pool, the heap whose thread may use its free list without more ado, or NULL */
     struct ouroi_run *run;
+#if !OURO_DROPIN
+    /* Of runs that hold tracked objects (nodes), a state for each block; else NULL. Written before the run is published, or
+     * in its last moments. */
+    int8_t *states;
+    uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block */
+    uint16_t number;     /* of the slice in its run */
+    bool young;          /* objects may have been made in the run since a collection last looked; in the first slice only */
+    bool candidate;      /* the collector's, while the world is stopped */
+#endif
 };
 
 /* The window: slice number p >> OUROI_SLICE_SHIFT, below `slices`, has its entry in `map`. Two words and no struct, so that
@@ -79,6 +88,17 @@ OUROI_INLINE struct ouroi_run *ouroi_run_find(const void *p)
     struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)p);
     return slice != NULL ? ouroi_atomic_load_relaxed(&slice->run) : NULL; /* relaxed: see the file head */
 }
+
+#if !OURO_DROPIN
+/* The state of the block that p, an address in a run of nodes, begins. O(1): two loads, a multiplication. */
+OUROI_INLINE int8_t *ouroi_slice_state(const struct ouroi_slice *slice, uintptr_t p)
+{
+    uint64_t offset = (p & (OUROI_SLICE_BYTES - 1)) + ((uint64_t)slice->number << OUROI_SLICE_SHIFT);
+    return &slice->states[offset * slice->reciprocal >> 32];
+}
+/* Gives the slices of a run states; before it is published. */
+void ouroi_run_set_states(struct ouroi_run *run, int8_t *states, uint32_t block_bytes);
+#endif
 
 /* Makes the entries of slices name `run`, and no owner. */
 void ouroi_slices_set(uintptr_t start, size_t slices, struct ouroi_run *run);
