@@ -24,16 +24,17 @@
 /* Numbers have bit 15 set: no pointer has that in the place of a header's owner, so that a free block seems to be nobody's. */
 #define OUROI_NUMBER_FIRST 0x8000u
 #define OUROI_NUMBER_LAST 0xfffeu
-#define OUROI_NUMBER_NONE 0xffffu /* of a thread that is not registered, or for which there was no number: owns nothing */
+#define OUROI_NUMBER_NONE \
+    0xffffu /* of a thread that is not registered, or for which there was no number: owns nothing */
 
 enum ouroi_state {
-    OUROI_GONE = 0,    /* the number has no thread */
+    OUROI_GONE = 0, /* the number has no thread */
     OUROI_RUNNING = 1,
     OUROI_BLOCKING = 2,
     OUROI_STOPPED = 3, /* was BLOCKING, or waits at a safepoint, or in the signal handler; may not go on */
     OUROI_STATE_MASK = 3,
-    OUROI_ASKED = 4,   /* RUNNING: the stopper counts on hearing from it */
-    OUROI_HELD = 8,    /* BLOCKING or GONE: an agent is at work */
+    OUROI_ASKED = 4, /* RUNNING: the stopper counts on hearing from it */
+    OUROI_HELD = 8,  /* BLOCKING or GONE: an agent is at work */
 };
 
 /* Bits of ouro_self_.request. */
@@ -45,20 +46,20 @@ enum {
 };
 
 struct ouroi_thread {
-    uint32_t state;         /* enum ouroi_state; a futex word */
-    uint16_t number;        /* OUROI_NUMBER_NONE: beyond the last number; objects it makes have no owner */
-    bool by_signal;         /* stopped by the signal */
-    uint8_t depth;          /* blocking regions, by the thread alone */
+    uint32_t state;          /* enum ouroi_state; a futex word */
+    uint16_t number;         /* OUROI_NUMBER_NONE: beyond the last number; objects it makes have no owner */
+    bool by_signal;          /* stopped by the signal */
+    uint8_t depth;           /* blocking regions, by the thread alone */
     struct ouro_self_ *self; /* the thread's words, NULL when it is gone */
-    uint64_t grace;         /* [GRACE] the last epoch that it has passed */
-    int tid;                /* of the kernel */
+    uint64_t grace;          /* [GRACE] the last epoch that it has passed */
+    int tid;                 /* of the kernel */
     char name[16];
     uintptr_t pthread;
     struct ouroi_thread *next; /* all there are, for ever */
     /* What the layers above keep here, zero when a number is new; each says whose it is. */
-    struct ouroi_heap *nodes;     /* object: tracked objects come from here */
-    void *object;                 /* object: struct of its own */
-    void *gc;                     /* gc: the same */
+    struct ouroi_heap *nodes; /* object: tracked objects come from here */
+    void *object;             /* object: struct of its own */
+    void *gc;                 /* gc: the same */
 };
 
 /* The calling thread's; NULL if it is not registered. */
