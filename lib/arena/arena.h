@@ -61,8 +61,8 @@ struct ouroi_slice {
     int8_t *states;
     uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block */
     uint16_t number;     /* of the slice in its run */
-    bool young;          /* objects may have been made in the run since a collection last looked; in the first slice only */
-    bool candidate;      /* the collector's, while the world is stopped */
+    bool young;     /* objects may have been made in the run since a collection last looked; in the first slice only */
+    bool candidate; /* the collector's, while the world is stopped */
 #endif
 };
 
