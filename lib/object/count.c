@@ -25,7 +25,7 @@ void ouroi_object_misuse(const ouro_object *obj, const char *what)
         ouroi_fail("%s of %p, which is not an object of this heap", what, (const void *)obj);
     if ((shared & OURO_FLAG_ALIVE_) != 0)
         type = ouroi_type_numbered(ouroi_type_index(shared));
-    else if (ouro_block_size(obj) >= sizeof *obj + sizeof(uint64_t))
+    else
         type =
             ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1)); /* left there when it died */
     ouroi_fail("%s of object %p of type %s", what, (const void *)obj, ouroi_type_name(type));
