@@ -216,6 +216,11 @@ void ouro_decref_last_(ouro_object *obj)
 {
     uint64_t shared =
         ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
+    if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
+                     (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {
+        ouroi_object_free_plain(obj, shared);
+        return;
+    }
     const uint64_t harmless = OURO_FLAG_FINALIZED_;
     if (OUROI_LIKELY((shared & ~harmless) == (OURO_SHARED_ZERO_ | ouroi_shared_type(shared)))) {
         ouroi_object_die(ouroi_object_self, obj);

@@ -53,6 +53,9 @@ void ouroi_object_leave_dying(struct ouroi_object_thread *self); /* the whole li
 void ouroi_limbo_leave(struct ouroi_object_thread *self);
 void ouroi_limbo_look(struct ouroi_object_thread *self);
 
+/* check.c: stops the world, checks, starts it. */
+unsigned ouroi_object_check_stopped(void);
+
 /* distribute.c */
 void ouroi_distributed_add(ouro_object *obj, int64_t n);
 int64_t ouroi_distributed_sum(const ouro_object *obj);

@@ -35,6 +35,8 @@ OUROI_INLINE void *be_born(ouro_object *obj, uint16_t number, uint64_t birth)
     return obj;
 }
 
+enum { ZEROED_INLINE = 256 }; /* larger ones are left to memset, which costs more than the way there */
+
 /* A safepoint, and perhaps a collection. */
 static int look_around(const struct ouroi_type *private)
 {
@@ -100,7 +102,8 @@ void *ouro_new(ouro_type *type)
         return new_slow(type, 0);
     const struct ouroi_type *private = ouroi_type_private(type);
     uint64_t word = self_word();
-    if (OUROI_UNLIKELY((uint32_t)word != 0 || word == SELF_NONE))
+    size_t size = type->size;
+    if (OUROI_UNLIKELY((uint32_t)word != 0 || word == SELF_NONE || size > ZEROED_INLINE))
         return new_slow(type, 0);
     /* [TYPE look] acquire, pairs with [TYPE give]. A type that has no place yet leads to class 0, which never has a block. */
     size_t bin = offsetof(struct ouroi_heap, bins[0].current) + ouroi_atomic_load_acquire(&private->bin);
@@ -121,15 +124,11 @@ void *ouro_new(ouro_type *type)
     OURO_ASSERT(ouroi_pool_mark(pool, block, true));
     if (self != NULL)
         self->allowance--;
-    char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + type->size;
-    if (type->size <= 256) {
-        do {
-            memset(at, 0, 16);
-            at += 16;
-        } while (at < end);
-    } else {
-        memset(at, 0, (size_t)(end - at));
-    }
+    char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + size;
+    do {
+        memset(at, 0, 16);
+        at += 16;
+    } while (at < end);
     ouro_object *obj = (ouro_object *)(void *)block;
     word++;
     memcpy(obj, &word, sizeof word);

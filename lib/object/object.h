@@ -172,5 +172,7 @@ size_t ouroi_distributed_collect(struct ouroi_object_thread *self);
 
 /* Violations found, each one line; the world is stopped. */
 unsigned ouroi_object_check(void);
+/* The layers above add theirs, with the world stopped. */
+extern OUROI_HIDDEN unsigned (*ouroi_object_check_more)(void);
 
 #endif
