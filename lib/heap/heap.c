@@ -10,6 +10,11 @@
 #include <pthread.h>
 #include <string.h>
 
+#define OWNED_ALONE_BYTES ((size_t)12 << 20) /* of the only thread, whose pools nobody else could use, but the kernel */
+#define OWNED_BYTES ((size_t)2 << 20)       /* of one of several */
+#define OWNED_ALL_BYTES ((size_t)32 << 20)  /* of all, where they are many */
+#define OWNED_LEAST_BYTES ((size_t)256 << 10)
+
 static struct ouroi_lock start_lock = OUROI_LOCK_INIT(OUROI_RANK_START);
 static struct ouroi_lock heaps_lock = OUROI_LOCK_INIT(OUROI_RANK_HEAPS);
 static struct ouroi_heap *all_heaps, *idle_heaps;
@@ -35,9 +40,14 @@ bool ouroi_heap_is_late(void)
     return late;
 }
 
-unsigned ouroi_heap_threads(void)
+size_t ouroi_heap_owned_max(void)
 {
-    return ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+    unsigned threads = ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+    if (threads <= 1)
+        return OWNED_ALONE_BYTES;
+    if (OUROI_LIKELY(threads <= OWNED_ALL_BYTES / OWNED_BYTES))
+        return OWNED_BYTES;
+    return threads < OWNED_ALL_BYTES / OWNED_LEAST_BYTES ? OWNED_ALL_BYTES / threads : OWNED_LEAST_BYTES;
 }
 
 /* The thread's end. What other destructors, and libc, still allocate after this comes from a heap for latecomers. */
@@ -82,6 +92,7 @@ static struct ouroi_heap *new_heap(void)
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         size_t room = OUROI_STASH_BYTES / ouroi_class_bytes(c);
         heap->bins[c].stash_room = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
+        heap->bins[c].pool_bytes = ouroi_pool_slices(ouroi_class_bytes(c)) * (uint32_t)OUROI_SLICE_BYTES;
     }
     heap->next = all_heaps;
     all_heaps = heap;
