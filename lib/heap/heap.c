@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define OWNED_ALONE_BYTES ((size_t)12 << 20) /* of the only thread, whose pools nobody else could use, but the kernel */
-#define OWNED_BYTES ((size_t)2 << 20)       /* of one of several */
-#define OWNED_ALL_BYTES ((size_t)32 << 20)  /* of all, where they are many */
+#define OWNED_BYTES ((size_t)2 << 20)        /* of one of several */
+#define OWNED_ALL_BYTES ((size_t)32 << 20)   /* of all, where they are many */
 #define OWNED_LEAST_BYTES ((size_t)256 << 10)
 
 static struct ouroi_lock start_lock = OUROI_LOCK_INIT(OUROI_RANK_START);
@@ -115,8 +115,9 @@ struct ouroi_heap *ouroi_heap_attach(void)
 {
     if (late || ouroi_heap_start() != 0)
         return NULL;
+    uint32_t since = ouroi_arena_purges();
     struct ouroi_heap *heap = take_heap();
-    if (heap == NULL && ouroi_arena_reclaim())
+    if (heap == NULL && ouroi_arena_reclaim(since))
         heap = take_heap();
     if (heap == NULL)
         return NULL;
@@ -172,6 +173,7 @@ static void before_fork(void)
     ouroi_lock_acquire(&heaps_lock);
     ouroi_region_fork_prepare();
     ouroi_secure_fork_prepare();
+    ouroi_arena_fork_stop_purges();
     ouroi_pool_fork_prepare();
     ouroi_arena_fork_prepare();
     ouroi_lock_all_held(true);
