@@ -11,14 +11,16 @@
 
 /* The order in which locks are taken; lib/README.md tells the reasons. */
 enum ouroi_rank {
-    OUROI_RANK_START,  /* start-up of the library */
-    OUROI_RANK_HEAPS,  /* the list of threads' heaps */
-    OUROI_RANK_HEAP,   /* one first-class heap */
-    OUROI_RANK_SECURE, /* the hardened heap */
-    OUROI_RANK_SHELF,  /* one size class's unowned pools */
-    OUROI_RANK_ARENA,  /* one node's chunks */
-    OUROI_RANK_SPACE,  /* address space, huge blocks */
-    OUROI_RANK_META,   /* descriptors */
+    OUROI_RANK_WEAK,    /* one shard of the targets of weak references */
+    OUROI_RANK_WEAKMAP, /* some weak maps */
+    OUROI_RANK_START,   /* start-up of the library */
+    OUROI_RANK_HEAPS,   /* the list of threads' heaps */
+    OUROI_RANK_HEAP,    /* one first-class heap */
+    OUROI_RANK_SECURE,  /* the hardened heap */
+    OUROI_RANK_SHELF,   /* one size class's unowned pools */
+    OUROI_RANK_ARENA,   /* one node's chunks */
+    OUROI_RANK_SPACE,   /* address space, huge blocks */
+    OUROI_RANK_META,    /* descriptors */
     OUROI_RANKS
 };
 

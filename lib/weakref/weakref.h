@@ -68,9 +68,14 @@ size_t ouroi_weakmap_total(void);
 struct ouroi_weak_batch {
     ouro_object *const *dead;
     size_t count;
-    struct ouroi_weak_call *calls; /* a table by address of the weak reference */
+    struct ouroi_weak_call *calls; /* weak references that have callbacks: a table by their addresses */
     size_t call_room, call_count;
-    struct ouroi_weak_entry *entries; /* whose values are to be dropped */
+    /* What ouroi_weak_clear leaves to be done: strong references to those that are called; entries whose values are
+     * to be dropped. */
+    struct ouroi_weak_death {
+        ouro_weakref *first, *last;
+        struct ouroi_weak_entry *entries;
+    } death;
 };
 
 /* Looks at what refers weakly to the dead, which must stay where they are until ouroi_weak_clear; those without SEEN may be
