@@ -94,6 +94,12 @@ void ouroi_weak_call(struct ouroi_weak_batch *batch)
     ouroi_weak_call_back(first);
 }
 
+void ouroi_weak_split(struct ouroi_weak_batch *batch, struct ouroi_weak_batch *out)
+{
+    *out = (struct ouroi_weak_batch){ .death.first = batch->death.first, .death.last = batch->death.last };
+    batch->death.first = batch->death.last = NULL;
+}
+
 void ouroi_weak_drop(struct ouroi_weak_batch *batch, void (*drop)(ouro_object *value, void *arg), void *arg)
 {
     struct ouroi_weak_entry *entries = batch->death.entries;

@@ -97,6 +97,10 @@ void ouroi_weak_clear(struct ouroi_weak_batch *batch);
 /* Calls the callbacks, of one object newest first. World running, any registered thread. */
 void ouroi_weak_call(struct ouroi_weak_batch *batch);
 
+/* Moves the callbacks that are to be called to `out`, which another thread may have at any later time, for ouroi_weak_call
+ * and then ouroi_weak_drop; `batch` is left for ouroi_weak_drop. After ouroi_weak_clear. World stopped or running. */
+void ouroi_weak_split(struct ouroi_weak_batch *batch, struct ouroi_weak_batch *out);
+
 /* Gives up the references to values in maps whose keys died: drop(value, arg) for each, NULL: ouro_decref. Such a value may
  * be one of the dead. Frees what the batch has. */
 void ouroi_weak_drop(struct ouroi_weak_batch *batch, void (*drop)(ouro_object *value, void *arg), void *arg);
