@@ -1011,7 +1011,8 @@ static void *churn(void *arg)
 {
     (void)arg;
     while (!__atomic_load_n(&stop_churning, __ATOMIC_RELAXED)) {
-        struct node *node = new_of(&leaf_type);
+        struct node *node = ouro_new(&leaf_type);
+        node->number = NODES - 1; /* nobody's */
         ouro_weakref *ref = ouro_weakref_new(node, nothing, NULL);
         ouro_decref(node);
         ouro_decref(ref);
@@ -1040,6 +1041,7 @@ static void test_fork(void **state)
             bool died = got == node && ouro_weakref_get(ref) == NULL && deaths_of(number) == 1;
             for (int k = 0; k < 200; k++) {
                 node = ouro_new(&leaf_type);
+                node->number = NODES - 1;
                 ref = ouro_weakref_new(node, nothing, NULL);
                 ouro_decref(node);
                 died = died && ouro_weakref_get(ref) == NULL;
