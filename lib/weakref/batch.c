@@ -132,7 +132,7 @@ size_t ouroi_weakmap_total(void)
 
 /* The check. */
 
-static unsigned expect(bool is, const char *what, const void *object)
+unsigned ouroi_weak_expect(bool is, const char *what, const void *object)
 {
     if (!is)
         ouroi_warn("weakref: object %p: %s", object, what);
@@ -142,23 +142,24 @@ static unsigned expect(bool is, const char *what, const void *object)
 static unsigned check_target(struct ouroi_weak_shard *shard, const struct ouroi_weak_target *target, size_t *entries)
 {
     const ouro_object *object = target->object;
-    unsigned bad = expect(ouroi_weak_shard_of(object) == shard && ouroi_weak_find(shard, object) == target,
-                          "a target in the wrong place", object);
+    unsigned bad = ouroi_weak_expect(ouroi_weak_shard_of(object) == shard && ouroi_weak_find(shard, object) == target,
+                                     "a target in the wrong place", object);
     /* relaxed: the world is stopped */
     uint64_t shared = ouroi_atomic_load_relaxed(&object->ouro_shared_);
-    bad += expect((shared & OURO_FLAG_ALIVE_) != 0 && (shared & OURO_FLAG_SEEN_) != 0,
-                  "a target that is dead, or without SEEN", object);
-    bad += expect(target->refs != NULL || target->entries != NULL, "a target of nothing", object);
+    bad += ouroi_weak_expect((shared & OURO_FLAG_ALIVE_) != 0 && (shared & OURO_FLAG_SEEN_) != 0,
+                             "a target that is dead, or without SEEN", object);
+    bad += ouroi_weak_expect(target->refs != NULL || target->entries != NULL, "a target of nothing", object);
     const ouro_weakref *previous = NULL;
     for (const ouro_weakref *ref = target->refs; ref != NULL; previous = ref, ref = ref->next) {
-        bad += expect(ouroi_weakref_is(&ref->base), "no weak reference in a list of them", ref);
-        bad += expect(ref->previous == previous && ref->target == object, "a wrong link, or target", ref);
+        bad += ouroi_weak_expect(ouroi_weakref_is(&ref->base), "no weak reference in a list of them", ref);
+        bad += ouroi_weak_expect(ref->previous == previous && ref->target == object, "a wrong link, or target", ref);
     }
     const struct ouroi_weak_entry *before = NULL;
     for (const struct ouroi_weak_entry *entry = target->entries; entry != NULL; before = entry, entry = entry->next) {
-        bad += expect(entry->previous == before && entry->key == object, "a key with a wrong entry", object);
-        bad += expect(ouroi_weakmap_is((const ouro_object *)entry->to.map) && ouroi_weakmap_has(entry),
-                      "a key whose map has not its entry", object);
+        bad += ouroi_weak_expect(entry->previous == before && entry->key == object, "a key with a wrong entry", object);
+        bool is_map = ouroi_weakmap_is((const ouro_object *)entry->to.map);
+        bad += ouroi_weak_expect(is_map, "no map in an entry", object);
+        bad += is_map ? ouroi_weakmap_check(entry) : 0;
         ++*entries;
     }
     return bad;
@@ -176,7 +177,7 @@ unsigned ouroi_weak_check(void)
             count++;
             bad += check_target(shard, &shard->targets[k], &entries);
         }
-        bad += expect(count == shard->count && entries == shard->entry_count, "counts of a shard", shard);
+        bad += ouroi_weak_expect(count == shard->count && entries == shard->entry_count, "counts of a shard", shard);
     }
     return bad;
 }

@@ -97,9 +97,12 @@ bool ouroi_weak_is_garbage(const struct ouroi_weak_batch *batch, const ouro_weak
 /* weakmap.c. The key of an entry dies: takes the entry out of its map. True: the caller frees it, and drops the value, which is
  * in entry->to. False: somebody else has taken it out of the map and frees it. The shard is locked; stopped: the world is. */
 bool ouroi_weakmap_key_dies(struct ouroi_weak_entry *entry, bool stopped);
-/* The value under the entry's key in its map, NULL: it was taken out; whether its map has the entry. The world is stopped. */
+/* The value under the entry's key in its map, NULL: it was taken out. The world is stopped. */
 ouro_object *ouroi_weakmap_value(const struct ouroi_weak_entry *entry);
-bool ouroi_weakmap_has(const struct ouroi_weak_entry *entry);
+/* Violations in the entry's map, which is looked at for the first of its entries only. The world is stopped. */
+unsigned ouroi_weakmap_check(const struct ouroi_weak_entry *entry);
+/* 0, or 1 and a line. */
+unsigned ouroi_weak_expect(bool is, const char *what, const void *object);
 
 /* Registers the calling thread if need be. False: no memory; errno is set. */
 OUROI_INLINE bool ouroi_weak_enter(void)

@@ -427,8 +427,25 @@ ouro_object *ouroi_weakmap_value(const struct ouroi_weak_entry *entry)
     return slot != NULL ? slot->value : NULL;
 }
 
-bool ouroi_weakmap_has(const struct ouroi_weak_entry *entry)
+unsigned ouroi_weakmap_check(const struct ouroi_weak_entry *entry)
 {
-    const struct slot *slot = find_slot(entry->to.map, entry->key);
-    return slot != NULL && slot->entry == entry;
+    const ouro_weakmap *map = entry->to.map;
+    size_t i = 0, count = 0;
+    while (i < map->room && map->slots[i].key == NULL)
+        i++;
+    /* An entry that is not in its map is being put in or taken out. */
+    if (i == map->room || map->slots[i].entry != entry)
+        return 0;
+    unsigned bad = 0;
+    for (; i < map->room; i++) {
+        const struct slot *slot = &map->slots[i];
+        if (slot->key == NULL)
+            continue;
+        count++;
+        bad += ouroi_weak_expect(find_slot(map, slot->key) == slot, "a slot in the wrong place", map);
+        bad += ouroi_weak_expect(slot->entry->key == slot->key && slot->entry->to.map == map,
+                                 "a slot with a wrong entry", map);
+        bad += ouroi_weak_expect(slot->value != NULL, "a slot without a value", map);
+    }
+    return bad + ouroi_weak_expect(count == map->count, "the count of a map", map);
 }

@@ -300,6 +300,66 @@ static void test_a_batch_without_memory(void **state)
     ouro_decref(ref);
 }
 
+/* The check finds what is wrong. Each damage is one that a mistake in this layer could do. */
+static struct ouroi_weak_target *target_of(const ouro_object *object)
+{
+    return ouroi_weak_find(ouroi_weak_shard_of(object), object);
+}
+
+static void with_damage(void *arg)
+{
+    ouro_object *item = ouro_new(&item_type), *other = ouro_new(&item_type);
+    ouro_weakref *ref = ouro_weakref_new(item, nothing, NULL);
+    ouro_weakmap *map = ouro_weakmap_new();
+    CHILD_EXPECT(ouro_weakref_new(item, nothing, NULL) != NULL);
+    CHILD_EXPECT(ouro_weakmap_set(map, item, other) == 0 && ouro_weakmap_set(map, other, other) == 0);
+    ouroi_world_stop();
+    CHILD_EXPECT(ouroi_weak_check() == 0);
+    struct ouroi_weak_target *target = target_of(item);
+    switch ((size_t)arg) {
+    case 0:
+        ref->target = other;
+        break;
+    case 1:
+        target->refs->next->previous = NULL;
+        break;
+    case 2:
+        target->entries->key = other;
+        break;
+    case 3:
+        target->entries->to.map = (ouro_weakmap *)other;
+        break;
+    case 4:
+        ouroi_weak_shard_of(item)->count++;
+        break;
+    case 5:
+        ouroi_weak_shard_of(item)->entry_count--;
+        break;
+    case 6:
+        target->object = other;
+        break;
+    case 7:
+        item->ouro_shared_ &= ~(uint64_t)OURO_FLAG_SEEN_;
+        break;
+    default:
+        target->refs = NULL;
+        target->entries = NULL;
+    }
+    CHILD_EXPECT(ouroi_weak_check() != 0);
+}
+
+static void test_the_check_finds_damage(void **state)
+{
+    (void)state;
+    for (size_t damage = 0; damage < 9; damage++) {
+        char text[2000];
+        int status = unit_in_child(with_damage, (void *)damage, text, sizeof text);
+        if (!unit_child_returned(status))
+            fail_msg("damage %zu: %s", damage, text);
+        assert_non_null(strstr(text, "weakref:"));
+    }
+}
+
 /* The system has no memory: objects cannot be made. */
 static void without_system_memory(void *arg)
 {
@@ -349,6 +409,7 @@ int main(void)
         TABLE_TEST(test_maps_without_memory),
         TABLE_TEST(test_each_without_memory),
         TABLE_TEST(test_a_batch_without_memory),
+        TABLE_TEST(test_the_check_finds_damage),
         TABLE_TEST(test_the_system_has_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
