@@ -27,10 +27,10 @@ OUROI_INLINE uint64_t self_word(void)
 /* Zeroes [from, to), multiples of 16 bytes apart from both; small sizes. */
 OUROI_INLINE void zero(char *from, const char *to)
 {
-    do {
+    while (from < to) {
         memset(from, 0, 16);
         from += 16;
-    } while (from < to);
+    }
 }
 
 /* Writes the header of a block, which makes it an object. */
