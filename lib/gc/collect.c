@@ -231,6 +231,7 @@ long ouroi_gc_run(int generation, bool automatic)
     cycle.workers = ouro_gc_get_workers();
     if (cycle.workers > 1)
         ouroi_workers_prepare(cycle.workers);
+    ouroi_finalizers_revive();
     ouroi_report_begin(&cycle.info);
     ouroi_callbacks_call(OURO_GC_START, &cycle.info);
     int rc = run_cycle(&cycle);

@@ -159,6 +159,9 @@ static void free_all(const struct ouroi_search *search)
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
             __builtin_prefetch(dead[i + AHEAD], 1);
+        /* relaxed: only this thread knows it */
+        if ((ouroi_atomic_load_relaxed(&dead[i]->ouro_shared_) & OURO_FLAG_SEEN_) != 0) /* its block waits in limbo */
+            ouroi_state_set(ouroi_state_of(dead[i]), OUROI_STATE_YOUNG);
         if (search->destroys && ouroi_type_of(dead[i])->destroy != NULL)
             ouroi_object_destroy(dead[i]);
         else

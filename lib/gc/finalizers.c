@@ -101,7 +101,6 @@ static void wake(void)
 int ouro_gc_set_finalizer_thread(bool on)
 {
     int error = 0;
-    ouroi_gc_start();
     ouroi_lock_acquire(&queue_lock);
     if (on && !made) {
         error = make_thread();
@@ -115,10 +114,18 @@ int ouro_gc_set_finalizer_thread(bool on)
     return error == 0 ? 0 : -1;
 }
 
+void ouroi_finalizers_revive(void)
+{
+    ouroi_lock_acquire(&queue_lock);
+    if (wanted && !made)
+        made = wanted = make_thread() == 0;
+    ouroi_lock_release(&queue_lock);
+}
+
 bool ouroi_finalizers_have_thread(void)
 {
     ouroi_lock_acquire(&queue_lock);
-    bool have = wanted;
+    bool have = wanted && made;
     ouroi_lock_release(&queue_lock);
     return have;
 }
@@ -156,10 +163,9 @@ bool ouroi_finalizers_take_weak(struct ouroi_weak_batch *weak)
     return true;
 }
 
-/* The child has no such thread; it is made anew if there is something to do for it. */
+/* The child has no such thread; the next collection makes it anew. */
 void ouroi_finalizers_fork_child(void)
 {
     ouroi_lock_reset(&queue_lock);
-    made = made && wanted && make_thread() == 0;
-    wanted = made;
+    made = false;
 }

@@ -112,6 +112,7 @@ struct ouroi_patch {
     struct ouroi_run *run;
     uint32_t blocks, block_bytes;
     uint32_t dead, reached; /* after the sweep */
+    bool sparse;            /* not every block was ever handed out */
 };
 
 #define OUROI_RING 8   /* states on their way to the cache */
@@ -158,6 +159,7 @@ struct ouroi_search {
     bool complex;                 /* some of the dead have clear or traverse */
     bool unclearable;             /* some have traverse and no clear */
     bool destroys;                /* some have destroy */
+    bool hinted, misled;          /* hints were used; and failed */
     bool listed;                  /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
     size_t searcher_room;
@@ -228,6 +230,18 @@ void ouroi_death_prepare(const struct ouroi_search *search, bool save);
 void ouroi_death_drop_value(ouro_object *value, void *search);
 void ouroi_death_free(const struct ouroi_search *search);
 
+/* walk.c: calls fn for each tracked object there is until `stopped`. The world is stopped. */
+struct ouroi_walk {
+    void (*fn)(ouro_object *obj, int8_t *state, struct ouroi_walk *walk);
+    void *arg;
+    struct ouroi_list found;
+    const ouro_object *object;
+    int generation;
+    bool hit, stopped, no_memory;
+    size_t calls;
+};
+void ouroi_walk(struct ouroi_walk *walk);
+
 /* policy.c: when to collect. */
 /* Whether a collection is due, and of which generation. */
 bool ouroi_policy_is_due(int *generation);
@@ -245,10 +259,12 @@ void ouroi_garbage_add(const struct ouroi_list *objects);
 void ouroi_report_begin(const ouro_gc_info *info);
 void ouroi_report_dead(const struct ouroi_search *search, const struct ouroi_list *uncollectable);
 void ouroi_report_end(const ouro_gc_info *info);
+void ouroi_settings_read(void);
 void ouroi_settings_fork_child(void);
 
 /* finalizers.c: the thread for finalizers and callbacks. */
 bool ouroi_finalizers_have_thread(void);
+void ouroi_finalizers_revive(void); /* before the world stops: it is made anew where a fork lost it */
 bool ouroi_finalizers_room(size_t count); /* world stopped */
 /* World stopped: gives over the objects, of which a reference to each is held. */
 void ouroi_finalizers_add(const struct ouroi_list *objects);

@@ -26,8 +26,9 @@
 #include <string.h>
 
 static struct ouroi_list middle;
-static bool middle_unknown, young_unknown;
+static bool middle_unknown;
 static struct ouroi_list noted; /* runs with young objects of which nodes_each may not know */
+static bool noted_lost;
 static struct ouroi_lock noted_lock = OUROI_LOCK_INIT(OUROI_RANK_GC);
 
 /* What was referred to from outside at the last collection of the oldest generation, and how often from inside. */
@@ -87,8 +88,7 @@ static void add_run(struct ouroi_run *run, void *arg)
         search->patches = items;
         if (rc != 0) { /* the world goes on with what nobody looked at */
             search->no_memory = true;
-            if (search->generation == 0)
-                young_unknown = true;
+            ouroi_nodes_lose_young();
             middle_unknown = true;
             return;
         }
@@ -97,7 +97,8 @@ static void add_run(struct ouroi_run *run, void *arg)
     if (run->kind == OUROI_RUN_POOL) {
         const struct ouroi_pool *pool = ouroi_pool_of(run);
         patch.block_bytes = pool->block_bytes;
-        patch.blocks = pool->capacity > OUROI_SPARSE_MAX ? pool->carved : pool->capacity;
+        patch.sparse = pool->capacity <= OUROI_SPARSE_MAX;
+        patch.blocks = patch.sparse ? pool->capacity : pool->carved;
     }
     set_candidates(run, true);
     if (search->generation > 0)
@@ -117,7 +118,7 @@ void ouroi_search_note_young(const ouro_object *object)
     struct ouroi_run *run = ouroi_run_find(object);
     ouroi_lock_acquire(&noted_lock);
     if ((noted.count == 0 || noted.items[noted.count - 1] != run) && !ouroi_list_push(&noted, run))
-        young_unknown = true;
+        noted_lost = true;
     ouroi_lock_release(&noted_lock);
 }
 
@@ -129,11 +130,11 @@ int ouroi_search_begin(struct ouroi_search *search, int generation)
     search->near = search->far = 0;
     search->no_memory = search->complex = search->unclearable = false;
     search->has_maps = ouroi_weakmap_total() != 0;
-    bool all = generation == 2 || young_unknown || (generation == 1 && middle_unknown);
-    if (all) {
+    search->hinted = search->misled = false;
+    if (generation == 2 || noted_lost || (generation == 1 && middle_unknown)) {
+        noted_lost = false;
+        middle_unknown &= generation == 0;
         ouroi_nodes_each(true, ignore_run, NULL);
-        young_unknown = false;
-        middle_unknown = generation == 0 ? middle_unknown : false;
         ouroi_nodes_each(false, add_run, search);
     } else {
         ouroi_nodes_each(true, add_run, search);
@@ -634,12 +635,13 @@ static int list_dead(struct ouroi_search *search)
 /* After `first` and without: searches, and says whether it succeeded. */
 static bool find_dead(struct ouroi_search *search)
 {
-    bool hinted = reach_from_hints(search);
+    bool hinted = search->hinted = reach_from_hints(search);
     if (!has_failed(search))
         count_and_subtract(search);
     if (has_failed(search))
         return false;
     if (hinted && !hints_hold(search)) {
+        search->misled = true;
         start_over(search);
         count_and_subtract(search);
         if (has_failed(search))
@@ -805,7 +807,8 @@ void ouroi_search_abandon(struct ouroi_search *search)
             if (slice == NULL || slice->states == NULL)
                 continue;
             slice->candidate = false;
-            make_old(ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]), search->dead.items[i]);
+            if (*ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]) != OUROI_STATE_YOUNG)
+                make_old(ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]), search->dead.items[i]);
         }
         return;
     }
@@ -813,7 +816,8 @@ void ouroi_search_abandon(struct ouroi_search *search)
         const struct ouroi_patch *patch = &search->patches[i];
         set_candidates(patch->run, false);
         for (uint32_t b = 0; b < patch->blocks; b++)
-            make_old(&patch->states[b], ouroi_patch_object(patch, b));
+            if (!patch->sparse || ouroi_pool_is_carved(ouroi_pool_of(patch->run), b))
+                make_old(&patch->states[b], ouroi_patch_object(patch, b));
     }
 }
 
@@ -831,4 +835,18 @@ void ouroi_search_reset(struct ouroi_search *search)
         ouroi_list_reset(&searcher->roots);
         ouroi_table_reset(&searcher->own_table);
     }
+}
+
+static void make_dead_old(ouro_object *obj, int8_t *state, struct ouroi_walk *walk)
+{
+    (void)walk;
+    if (*state == OUROI_STATE_DEAD)
+        make_old(state, obj);
+}
+
+void ouroi_search_fork_child(struct ouroi_search *search)
+{
+    struct ouroi_walk walk = { .fn = make_dead_old };
+    ouroi_walk(&walk);
+    ouroi_search_reset(search);
 }

@@ -241,7 +241,8 @@ OUROI_INLINE uint64_t ouroi_patch_mask(const struct ouroi_patch *patch, uint32_t
         word = ouroi_atomic_load_relaxed((const uint64_t *)(const void *)&patch->states[at]);
         return kind(word);
     }
-    __builtin_memcpy(&word, &patch->states[at], patch->blocks - at);
+    for (uint32_t i = 0; i < patch->blocks - at; i++)
+        word |= (uint64_t)(uint8_t)ouroi_state_get(&patch->states[at + i]) << 8 * i;
     return kind(word) & ouroi_low_bits(8 * (patch->blocks - at));
 }
 OUROI_INLINE uint32_t ouroi_mask_next(uint64_t *mask, uint32_t at)
@@ -262,6 +263,8 @@ OUROI_INLINE void ouroi_count_patch(struct ouroi_searcher *searcher, const struc
         uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_young);
         while (mask != 0) {
             uint32_t index = ouroi_mask_next(&mask, at);
+            if (OUROI_UNLIKELY(patch->sparse) && !ouroi_pool_is_carved(ouroi_pool_of(patch->run), index))
+                continue;
             ouroi_count_object(searcher, ouroi_patch_object(patch, index), &patch->states[index]);
         }
     }
