@@ -101,6 +101,7 @@ static void fork_child(struct ouroi_thread *thread)
 
 __attribute__((constructor(102))) static void object_starts(void)
 {
+    ouroi_heap_check_hook = ouroi_object_check_stopped;
     ouroi_world_hooks.attach = attach;
     ouroi_world_hooks.detach = detach;
     ouroi_world_hooks.blocking = blocking;

@@ -25,7 +25,7 @@ void ouroi_object_misuse(const ouro_object *obj, const char *what)
         ouroi_fail("%s of %p, which is not an object of this heap", what, (const void *)obj);
     if ((shared & OURO_FLAG_ALIVE_) != 0)
         type = ouroi_type_numbered(ouroi_type_index(shared));
-    else if (ouro_block_size(obj) >= sizeof *obj + sizeof(uint64_t))
+    else
         type =
             ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1)); /* left there when it died */
     ouroi_fail("%s of object %p of type %s", what, (const void *)obj, ouroi_type_name(type));
@@ -216,6 +216,11 @@ void ouro_decref_last_(ouro_object *obj)
 {
     uint64_t shared =
         ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
+    if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
+                     (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {
+        ouroi_object_free_plain(obj, shared);
+        return;
+    }
     const uint64_t harmless = OURO_FLAG_FINALIZED_;
     if (OUROI_LIKELY((shared & ~harmless) == (OURO_SHARED_ZERO_ | ouroi_shared_type(shared)))) {
         ouroi_object_die(ouroi_object_self, obj);
