@@ -122,16 +122,12 @@ static int finalize(struct ouroi_cycle *cycle)
     for (size_t i = 0; i < search.finalizers.count; i++)
         ouroi_object_finalize(search.finalizers.items[i]);
     begin_pause(cycle);
-    size_t before = search.dead_count;
-    int rc = ouroi_search_again(&search);
-    cycle->resurrected = before - search.dead_count;
-    return rc;
+    return ouroi_search_again(&search);
 }
 
 /* The finalizers go to their thread, and what they can reach lives until the next collection. */
-static int hand_finalizers_over(struct ouroi_cycle *cycle)
+static int hand_finalizers_over(void)
 {
-    (void)cycle;
     if (!ouroi_finalizers_room(search.finalizers.count) || ouroi_search_spare(&search, &search.finalizers) != 0)
         return -ENOMEM;
     hold(&search.finalizers);
@@ -171,7 +167,7 @@ static int prepare_death(struct ouroi_cycle *cycle)
 
 static void finish(struct ouroi_cycle *cycle)
 {
-    cycle->info.collected = search.dead_count;
+    cycle->info.collected = search.dead_count + cycle->distributed;
     cycle->info.uncollectable = cycle->uncollectable.count;
     ouroi_report_dead(&search, &cycle->uncollectable);
     if (cycle->has_weak) {
@@ -189,6 +185,7 @@ static int run_cycle(struct ouroi_cycle *cycle)
     int generation = cycle->info.generation;
     begin_pause(cycle);
     ouroi_policy_begin(generation);
+    cycle->distributed = ouroi_distributed_collect(ouroi_object_thread(ouroi_thread_self));
     int rc = ouroi_search_begin(&search, generation);
     if (rc == 0)
         rc = ouroi_search_run(&search, cycle->workers);
@@ -197,7 +194,7 @@ static int run_cycle(struct ouroi_cycle *cycle)
     bool finalized = false;
     if (rc == 0 && search.finalizers.count != 0) {
         finalized = !ouroi_finalizers_have_thread();
-        rc = finalized ? finalize(cycle) : hand_finalizers_over(cycle);
+        rc = finalized ? finalize(cycle) : hand_finalizers_over();
     }
     if (rc == 0 && (search.dead.count != 0 || search.seen.count != 0))
         rc = prepare_death(cycle);
@@ -248,7 +245,6 @@ long ouroi_gc_run(int generation, bool automatic)
 /* The child of a fork has the forking thread's collection, if that has one; another's is over, and what it held stays. */
 void ouroi_collect_fork_child(struct ouroi_thread *thread)
 {
-    ouroi_search_forget();
     if (turn != 0 && (turn_owner == NULL || turn_owner != thread)) {
         turn = 0;
         turn_owner = NULL;

@@ -96,6 +96,12 @@ void ouroi_death_show_weak(const struct ouroi_search *search, struct ouroi_weak_
 
 void ouroi_death_prepare(const struct ouroi_search *search, bool save)
 {
+    for (size_t i = 0; search->distributed && !save && i < search->dead.count; i++) {
+        ouro_object *obj = search->dead.items[i];
+        /* relaxed: the world is stopped */
+        if ((ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_DISTRIBUTED_) != 0)
+            ouroi_distributed_sum_up(obj);
+    }
     for (size_t i = 0; (save || search->complex) && i < search->dead.count; i++) {
         if (save) /* the garbage list holds it */
             ouroi_state_set(ouroi_state_of(search->dead.items[i]), OUROI_STATE_OLD2);

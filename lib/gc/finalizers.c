@@ -163,9 +163,18 @@ bool ouroi_finalizers_take_weak(struct ouroi_weak_batch *weak)
     return true;
 }
 
-/* The child has no such thread; the next collection makes it anew. */
-void ouroi_finalizers_fork_child(void)
+void ouroi_finalizers_fork_prepare(void)
 {
+    ouroi_lock_acquire_again(&queue_lock);
+}
+
+/* The child has no such thread; the next collection makes it anew. */
+void ouroi_finalizers_fork_done(bool child)
+{
+    if (!child) {
+        ouroi_lock_release(&queue_lock);
+        return;
+    }
     ouroi_lock_reset(&queue_lock);
     made = false;
 }

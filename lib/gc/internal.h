@@ -159,6 +159,7 @@ struct ouroi_search {
     bool complex;                 /* some of the dead have clear or traverse */
     bool unclearable;             /* some have traverse and no clear */
     bool destroys;                /* some have destroy */
+    bool distributed;             /* some are counted by each thread for itself */
     bool hinted, misled;          /* hints were used; and failed */
     bool listed;                  /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
@@ -170,6 +171,9 @@ struct ouroi_search {
     } cursors[OUROI_NODES_MAX]; /* of a node's patches */
     uint32_t idle __attribute__((aligned(OUROI_CACHE_LINE)));
 };
+
+/* For tests: with fewer objects a worker, there are fewer workers. */
+extern size_t ouroi_search_worker_objects OUROI_HIDDEN;
 
 /* search.c. The world is stopped but for reset and free. */
 /* Makes what generation `generation` and those younger are the candidates. 0; -ENOMEM: see ouroi_search_abandon. */
@@ -185,7 +189,8 @@ int ouroi_search_spare(struct ouroi_search *search, const struct ouroi_list *roo
 void ouroi_search_abandon(struct ouroi_search *search);
 void ouroi_search_reset(struct ouroi_search *search);
 void ouroi_search_free_searchers(struct ouroi_search *search);
-void ouroi_search_forget(void); /* fork's child */
+void ouroi_search_fork_prepare(void);
+void ouroi_search_fork_done(bool child);
 /* A pool that got a young object by other ways than ouro_new. */
 void ouroi_search_note_young(const ouro_object *object);
 
@@ -205,6 +210,7 @@ struct ouroi_cycle {
     unsigned workers; /* at most */
     bool save;        /* OURO_GC_DEBUG_SAVEALL */
     bool has_weak;
+    size_t distributed; /* objects whose count turned out to be zero */
     uint64_t pause_began_ns, longest_ns;
     struct ouroi_list uncollectable;
     struct ouroi_weak_batch weak;
@@ -243,6 +249,7 @@ struct ouroi_walk {
 void ouroi_walk(struct ouroi_walk *walk);
 
 /* policy.c: when to collect. */
+void ouroi_policy_start(void);
 /* Whether a collection is due, and of which generation. */
 bool ouroi_policy_is_due(int *generation);
 /* World stopped: the collection begins; it ends. */
@@ -260,7 +267,8 @@ void ouroi_report_begin(const ouro_gc_info *info);
 void ouroi_report_dead(const struct ouroi_search *search, const struct ouroi_list *uncollectable);
 void ouroi_report_end(const ouro_gc_info *info);
 void ouroi_settings_read(void);
-void ouroi_settings_fork_child(void);
+void ouroi_settings_fork_prepare(void);
+void ouroi_settings_fork_done(bool child);
 
 /* finalizers.c: the thread for finalizers and callbacks. */
 bool ouroi_finalizers_have_thread(void);
@@ -270,6 +278,7 @@ bool ouroi_finalizers_room(size_t count); /* world stopped */
 void ouroi_finalizers_add(const struct ouroi_list *objects);
 /* World running: takes the callbacks over; false: there is no such thread. */
 bool ouroi_finalizers_take_weak(struct ouroi_weak_batch *weak);
-void ouroi_finalizers_fork_child(void);
+void ouroi_finalizers_fork_prepare(void);
+void ouroi_finalizers_fork_done(bool child);
 
 #endif

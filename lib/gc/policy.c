@@ -230,9 +230,7 @@ void ouro_gc_get_count(size_t count[3])
     count[2] = number(&collections[2]);
 }
 
-/* Before anything of the program: constructors of this priority run first. */
-__attribute__((constructor(103))) static void start_collector(void)
+void ouroi_policy_start(void)
 {
     ouroi_object_gc_hook = allowance_is_spent;
-    ouroi_settings_read();
 }

@@ -25,6 +25,8 @@
 #include <errno.h>
 #include <string.h>
 
+size_t ouroi_search_worker_objects = 16384;
+
 static struct ouroi_list middle;
 static bool middle_unknown;
 static struct ouroi_list noted; /* runs with young objects of which nodes_each may not know */
@@ -42,7 +44,6 @@ static size_t hint_count, hint_room;
 enum {
     HINTS_MAX = 1 << 20,
     OBJECTS_PER_HINT = 16, /* with fewer, counting is cheaper */
-    WORKER_OBJECTS = 16384,
     STACK_ENOUGH = 256, /* roots found, before they are looked into */
 };
 
@@ -128,7 +129,7 @@ int ouroi_search_begin(struct ouroi_search *search, int generation)
     search->patch_count = 0;
     search->blocks = search->candidates = search->keys = search->dead_count = 0;
     search->near = search->far = 0;
-    search->no_memory = search->complex = search->unclearable = false;
+    search->no_memory = search->complex = search->unclearable = search->destroys = search->distributed = false;
     search->has_maps = ouroi_weakmap_total() != 0;
     search->hinted = search->misled = false;
     if (generation == 2 || noted_lost || (generation == 1 && middle_unknown)) {
@@ -524,10 +525,17 @@ static void keep_hints(struct ouroi_search *search)
     hint_count = count;
 }
 
-void ouroi_search_forget(void)
+void ouroi_search_fork_prepare(void)
 {
-    hint_count = 0;
-    ouroi_lock_reset(&noted_lock);
+    ouroi_lock_acquire_again(&noted_lock);
+}
+
+void ouroi_search_fork_done(bool child)
+{
+    if (child)
+        ouroi_lock_reset(&noted_lock);
+    else
+        ouroi_lock_release(&noted_lock);
 }
 
 /* Everything about the candidates is as before the search. */
@@ -595,6 +603,7 @@ static bool list_dead_object(struct ouroi_search *search, ouro_object *obj)
     search->complex |= type->traverse != NULL || type->clear != NULL;
     search->unclearable |= type->traverse != NULL && type->clear == NULL;
     search->destroys |= type->destroy != NULL;
+    search->distributed |= (shared & OURO_FLAG_DISTRIBUTED_) != 0;
     if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0) && !ouroi_list_push(&search->seen, obj))
         return false;
     return OUROI_LIKELY(type->finalize == NULL || (shared & OURO_FLAG_FINALIZED_) != 0) ||
@@ -654,7 +663,7 @@ static bool find_dead(struct ouroi_search *search)
 
 int ouroi_search_run(struct ouroi_search *search, unsigned most_workers)
 {
-    size_t workers = search->blocks / WORKER_OBJECTS;
+    size_t workers = search->blocks / ouroi_search_worker_objects;
     workers = workers < 1 ? 1 : workers > most_workers ? most_workers : workers;
     if (prepare_searchers(search, (unsigned)workers) != 0 || (workers > 1 && ouroi_parallel_prepare(search) != 0) ||
         !find_dead(search))
@@ -697,7 +706,7 @@ static int sweep_dead(struct ouroi_search *search)
     int8_t after = ouroi_state_after(search->generation);
     set_dead_candidates(search, false);
     search->dead.count = search->seen.count = 0;
-    search->complex = search->unclearable = search->destroys = false;
+    search->complex = search->unclearable = search->destroys = search->distributed = false;
     bool listed = true;
     for (size_t i = 0; i < count; i++) {
         ouro_object *obj = search->dead.items[i];

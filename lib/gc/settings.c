@@ -7,7 +7,7 @@
 #include "gc/internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 
 enum { WORKERS_MAX = 1024, DEBUG_ALL = 1 | 2 | 4 | 32 };
@@ -325,7 +325,15 @@ void ouroi_settings_read(void)
         ouro_gc_disable();
 }
 
-void ouroi_settings_fork_child(void)
+void ouroi_settings_fork_prepare(void)
 {
-    ouroi_lock_reset(&gc_lock);
+    ouroi_lock_acquire_again(&gc_lock);
+}
+
+void ouroi_settings_fork_done(bool child)
+{
+    if (child)
+        ouroi_lock_reset(&gc_lock);
+    else
+        ouroi_lock_release(&gc_lock);
 }

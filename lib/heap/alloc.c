@@ -177,9 +177,11 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     return pool;
 }
 
-static void *pop_stash(struct ouroi_bin *bin)
+static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
 {
     struct ouroi_block *block = bin->stash;
+    if (heap->nodes)
+        ouroi_nodes_note_young(heap, &block->key->run);
     bin->stash = block->next;
     OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
     OUROI_OWNED_ADD(&bin->unstashed, 1);
@@ -197,7 +199,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             if (ouroi_pool_replenish(pool))
                 return ouroi_pool_pop(pool);
             if (heap->bins[size_class].stash != NULL)
-                return pop_stash(&heap->bins[size_class]);
+                return pop_stash(heap, &heap->bins[size_class]);
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)
