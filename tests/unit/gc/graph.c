@@ -157,14 +157,14 @@ static void die(struct graph *graph, size_t *stack, size_t top)
     }
 }
 
-void graph_drop(struct graph *graph, size_t index, unsigned count)
+void graph_drop(struct graph *graph, size_t index, size_t count)
 {
     struct graph_node *node = &graph->nodes[index];
-    EXPECT(node->held >= count, "%u", node->held);
+    EXPECT(node->held >= count, "%zu", node->held);
     ouro_object *obj = node->object;
     node->held -= count;
     node->in -= count;
-    for (unsigned i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++)
         ouro_decref(obj);
     if (node->in == 0) {
         size_t *stack = malloc((graph->count + 1) * sizeof *stack);

@@ -23,7 +23,7 @@ struct graph_node {
     enum graph_kind kind;
     unsigned edge_count, room;
     int *edges;        /* index of the referent, or -1 */
-    unsigned held;     /* references from outside */
+    size_t held;       /* references from outside */
     int generation;    /* as it should be */
     bool alive;        /* as it should be */
     bool resurrects;   /* its finalizer stores it */
@@ -46,7 +46,7 @@ size_t graph_add(struct graph *graph, enum graph_kind kind, unsigned edges, bool
 void graph_link(struct graph *graph, size_t from, unsigned edge, int to);
 void graph_hold(struct graph *graph, size_t node, unsigned more);
 /* Drops references from outside; what dies by its counts is dead after that, in the books too. */
-void graph_drop(struct graph *graph, size_t node, unsigned count);
+void graph_drop(struct graph *graph, size_t node, size_t count);
 /* Collects, and checks the number, and everything else. */
 void graph_collect(struct graph *graph, int generation);
 /* That what lives is what should, in its generation. */
