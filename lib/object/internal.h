@@ -51,6 +51,7 @@ OUROI_INLINE void ouroi_object_free_plain(ouro_object *obj, uint64_t shared)
 void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj);
 /* For a thread that cannot register: whoever comes next frees it. */
 void ouroi_object_leave_orphan(ouro_object *obj);
+bool ouroi_object_has_orphans(void);
 void ouroi_object_leave_dying(struct ouroi_object_thread *self); /* the whole list */
 void ouroi_limbo_leave(struct ouroi_object_thread *self);
 void ouroi_limbo_look(struct ouroi_object_thread *self);
