@@ -27,6 +27,18 @@ endif()
 set(ouro_public_include
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 
+# hwloc, for libouro: tells which CPUs belong to which node. Its functions are weak references, so that a program can be
+# linked wholly statically, without it.
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(OURO_HWLOC REQUIRED hwloc>=2.0)
+set(ouro_hwloc_link -Wl,--push-state,--no-as-needed ${OURO_HWLOC_LINK_LIBRARIES} -Wl,--pop-state)
+
+# In archives the library's instructions have a section of their own, whose ends the linker names: see lib/world/signal.c.
+set(ouro_text_sections "")
+foreach(section .text .text.unlikely .text.hot .text.startup .text.exit)
+    list(APPEND ouro_text_sections --rename-section "${section}=ouro_text")
+endforeach()
+
 function(ouro_add_library name export_name dropin)
     set(sources "")
     foreach(layer IN LISTS ouro_layers_of_${name})
@@ -45,6 +57,10 @@ function(ouro_add_library name export_name dropin)
     target_compile_definitions(${name}_objects PRIVATE _GNU_SOURCE ${definitions})
     target_include_directories(${name}_objects PRIVATE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/lib")
 
+    if(NOT dropin)
+        target_include_directories(${name}_objects SYSTEM PRIVATE ${OURO_HWLOC_INCLUDE_DIRS})
+    endif()
+
     add_library(${name} SHARED $<TARGET_OBJECTS:${name}_objects>)
     target_link_options(${name} PRIVATE ${ouro_link_options})
     set_target_properties(${name} PROPERTIES
@@ -53,7 +69,7 @@ function(ouro_add_library name export_name dropin)
     set(whole "${CMAKE_CURRENT_BINARY_DIR}/${name}_whole.o")
     add_custom_command(OUTPUT "${whole}"
         COMMAND "${CMAKE_C_COMPILER}" -nostdlib -r -o "${whole}" "$<TARGET_OBJECTS:${name}_objects>"
-        COMMAND "${CMAKE_OBJCOPY}" --localize-hidden "${whole}"
+        COMMAND "${CMAKE_OBJCOPY}" --localize-hidden ${ouro_text_sections} "${whole}"
         DEPENDS ${name}_objects "$<TARGET_OBJECTS:${name}_objects>"
         COMMENT "Binding ${name} into one object" VERBATIM COMMAND_EXPAND_LISTS)
     add_library(${name}_static STATIC "${whole}")
@@ -71,6 +87,10 @@ function(ouro_add_library name export_name dropin)
             target_link_options(${target} INTERFACE -Wl,--undefined=malloc)
         endif()
     endforeach()
+    if(NOT dropin)
+        target_link_libraries(${name} PRIVATE ${ouro_hwloc_link})
+        target_link_libraries(${name}_static INTERFACE "$<BUILD_INTERFACE:${ouro_hwloc_link}>")
+    endif()
     set_target_properties(${name} PROPERTIES EXPORT_NAME ${export_name})
     set_target_properties(${name}_static PROPERTIES EXPORT_NAME ${export_name}_static)
     add_library(ouro::${export_name} ALIAS ${name})
@@ -81,7 +101,18 @@ function(ouro_add_library name export_name dropin)
     else()
         set(internal internal)
     endif()
-    add_library(ouro_${internal} STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:${name}_objects>)
+    # One object here too, for the library's instructions to lie together.
+    set(inner "${CMAKE_CURRENT_BINARY_DIR}/${name}_inner.o")
+    add_custom_command(OUTPUT "${inner}"
+        COMMAND "${CMAKE_C_COMPILER}" -nostdlib -r -o "${inner}" "$<TARGET_OBJECTS:${name}_objects>"
+        COMMAND "${CMAKE_OBJCOPY}" ${ouro_text_sections} "${inner}"
+        DEPENDS ${name}_objects "$<TARGET_OBJECTS:${name}_objects>"
+        COMMENT "Binding ${name} into one object for tests" VERBATIM COMMAND_EXPAND_LISTS)
+    add_library(ouro_${internal} STATIC EXCLUDE_FROM_ALL "${inner}")
+    set_source_files_properties("${inner}" PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+    if(NOT dropin)
+        target_link_libraries(ouro_${internal} INTERFACE ${ouro_hwloc_link})
+    endif()
     set_target_properties(ouro_${internal} PROPERTIES LINKER_LANGUAGE C)
     target_include_directories(ouro_${internal} INTERFACE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/lib")
     target_compile_definitions(ouro_${internal} INTERFACE ${definitions})

@@ -32,10 +32,10 @@ extern "C" {
 
 /* The header: 16 bytes, the first member of every object. Its members are the library's. */
 typedef struct ouro_object {
-    int32_t ouro_local_;    /* the owner's count */
-    uint16_t ouro_owner_;   /* the thread that may change it; 0: nobody */
-    uint16_t ouro_items_;   /* trailing items; 0xffff: that many or more, see the end of the block */
-    uint64_t ouro_shared_;  /* everybody's count, the type's number, flags */
+    int32_t ouro_local_;   /* the owner's count */
+    uint16_t ouro_owner_;  /* the thread that may change it; 0: nobody */
+    uint16_t ouro_items_;  /* trailing items; 0xffff: that many or more, see the end of the block */
+    uint64_t ouro_shared_; /* everybody's count, the type's number, flags */
 } ouro_object;
 
 typedef void (*ouro_visit)(ouro_object *referent, void *arg);
@@ -50,16 +50,17 @@ typedef void (*ouro_visit)(ouro_object *referent, void *arg);
 typedef struct ouro_type ouro_type;
 struct ouro_type {
     const char *name OURO_ZERO_;
-    size_t size OURO_ZERO_; /* bytes of one instance, header included */
-    size_t item_size OURO_ZERO_; /* bytes of one trailing item; 0: fixed size */
-    uint32_t flags OURO_ZERO_; /* 0 */
+    size_t size OURO_ZERO_;          /* bytes of one instance, header included */
+    size_t item_size OURO_ZERO_;     /* bytes of one trailing item; 0: fixed size */
+    uint32_t flags OURO_ZERO_;       /* 0 */
     const uint16_t *refs OURO_ZERO_; /* byte offsets of the ouro_object * and ouro_slot members, */
-    size_t ref_count OURO_ZERO_; /* that many */
-    bool items_are_refs OURO_ZERO_; /* every trailing item is a reference */
-    void (*traverse)(ouro_object *self, ouro_visit visit, void *arg) OURO_ZERO_; /* references that `refs` cannot name, but NULL */
-    void (*clear)(ouro_object *self) OURO_ZERO_; /* drop those; may be called more than once */
-    void (*finalize)(ouro_object *self) OURO_ZERO_; /* runs once, object whole; may resurrect */
-    void (*destroy)(ouro_object *self) OURO_ZERO_; /* release what is not an object; last */
+    size_t ref_count OURO_ZERO_;     /* that many */
+    bool items_are_refs OURO_ZERO_;  /* every trailing item is a reference */
+    void (*traverse)(ouro_object *self, ouro_visit visit,
+                     void *arg) OURO_ZERO_;                   /* references that `refs` cannot name, but NULL */
+    void (*clear)(ouro_object *self) OURO_ZERO_;              /* drop those; may be called more than once */
+    void (*finalize)(ouro_object *self) OURO_ZERO_;           /* runs once, object whole; may resurrect */
+    void (*destroy)(ouro_object *self) OURO_ZERO_;            /* release what is not an object; last */
     size_t (*extra_size)(const ouro_object *self) OURO_ZERO_; /* bytes owned beyond the instance */
     uint64_t ouro_private_[6] OURO_ZERO_;
 };
@@ -104,17 +105,16 @@ OURO_ATTR_EXPORT int ouro_distribute(void *obj);
 #define OURO_SHARED_ONE_ ((uint64_t)1 << 32)
 #define OURO_SHARED_ZERO_ ((uint64_t)1 << 62)
 enum {
-    OURO_FLAG_ALIVE_ = 1,       /* always */
-    OURO_FLAG_MERGED_ = 2,      /* the shared count is the whole count */
+    OURO_FLAG_ALIVE_ = 1,  /* always */
+    OURO_FLAG_MERGED_ = 2, /* the shared count is the whole count */
     OURO_FLAG_IMMORTAL_ = 4,
     OURO_FLAG_DISTRIBUTED_ = 8,
-    OURO_FLAG_QUEUED_ = 16,     /* its owner has been asked to merge it */
-    OURO_FLAG_SEEN_ = 32,       /* in a slot, or weakly referenced, at some time: others may take references out of nothing */
+    OURO_FLAG_QUEUED_ = 16, /* its owner has been asked to merge it */
+    OURO_FLAG_SEEN_ = 32, /* in a slot, or weakly referenced, at some time: others may take references out of nothing */
     OURO_FLAG_FINALIZED_ = 64,
-    OURO_FLAG_DYING_ = 128,     /* its references are being dropped */
+    OURO_FLAG_DYING_ = 128, /* its references are being dropped */
 };
-#define OURO_SHARED_SPECIAL_ \
-    ((uint64_t)1 << 63 | OURO_FLAG_ALIVE_ | OURO_FLAG_IMMORTAL_ | OURO_FLAG_DISTRIBUTED_)
+#define OURO_SHARED_SPECIAL_ ((uint64_t)1 << 63 | OURO_FLAG_ALIVE_ | OURO_FLAG_IMMORTAL_ | OURO_FLAG_DISTRIBUTED_)
 
 OURO_ATTR_EXPORT void ouro_incref_slow_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_incref_ceiling_(ouro_object *obj);
@@ -194,30 +194,30 @@ static inline void ouro_auto_drop_(void *variable)
 }
 
 /* lvalue = NULL, then decref of what it was, unless that was NULL. lvalue: evaluated once. */
-#define OURO_CLEAR(lvalue)                                    \
-    do {                                                      \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue);          \
-        __typeof__(lvalue) ouro_old_ = *ouro_where_;          \
-        *ouro_where_ = NULL;                                  \
-        ouro_xdecref((void *)ouro_old_);                      \
+#define OURO_CLEAR(lvalue)                           \
+    do {                                             \
+        __typeof__(lvalue) *ouro_where_ = &(lvalue); \
+        __typeof__(lvalue) ouro_old_ = *ouro_where_; \
+        *ouro_where_ = NULL;                         \
+        ouro_xdecref((void *)ouro_old_);             \
     } while (0)
 
 /* lvalue = value, a reference given away or NULL; then decref of what it was. */
-#define OURO_SETREF(lvalue, value)                            \
-    do {                                                      \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue);          \
-        __typeof__(lvalue) ouro_old_ = *ouro_where_;          \
-        *ouro_where_ = (value);                               \
-        ouro_xdecref((void *)ouro_old_);                      \
+#define OURO_SETREF(lvalue, value)                   \
+    do {                                             \
+        __typeof__(lvalue) *ouro_where_ = &(lvalue); \
+        __typeof__(lvalue) ouro_old_ = *ouro_where_; \
+        *ouro_where_ = (value);                      \
+        ouro_xdecref((void *)ouro_old_);             \
     } while (0)
 
 /* The value of lvalue, which is NULL after. */
-#define OURO_MOVE(lvalue)                                     \
-    __extension__({                                           \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue);          \
-        __typeof__(lvalue) ouro_value_ = *ouro_where_;        \
-        *ouro_where_ = NULL;                                  \
-        ouro_value_;                                          \
+#define OURO_MOVE(lvalue)                              \
+    __extension__({                                    \
+        __typeof__(lvalue) *ouro_where_ = &(lvalue);   \
+        __typeof__(lvalue) ouro_value_ = *ouro_where_; \
+        *ouro_where_ = NULL;                           \
+        ouro_value_;                                   \
     })
 
 /* OURO_AUTO struct node *n = ouro_new(&node_type);  drops the reference, or NULL, when n goes out of scope. */
@@ -226,66 +226,87 @@ static inline void ouro_auto_drop_(void *variable)
 /* Initialisers. ouro_type node_type = OURO_TYPE(struct node, OURO_REFS(struct node, next, value), .finalize = f);
  * In C++ members stand in the order of struct ouro_type. */
 #define OURO_TYPE(...) OURO_PICK_TYPE_(__VA_ARGS__)(__VA_ARGS__)
-#define OURO_TYPE_SIZED(struct_type, ...) \
-    OURO_PICK_SIZED_(__VA_ARGS__)(struct_type, __VA_ARGS__)
-#define OURO_TYPE_ONE_(struct_type) \
-    {                               \
+#define OURO_TYPE_SIZED(struct_type, ...) OURO_PICK_SIZED_(__VA_ARGS__)(struct_type, __VA_ARGS__)
+#define OURO_TYPE_ONE_(struct_type)                       \
+    {                                                     \
         .name = #struct_type, .size = sizeof(struct_type) \
     }
-#define OURO_TYPE_MORE_(struct_type, ...) \
-    {                                     \
+#define OURO_TYPE_MORE_(struct_type, ...)                              \
+    {                                                                  \
         .name = #struct_type, .size = sizeof(struct_type), __VA_ARGS__ \
     }
-#define OURO_SIZED_ONE_(struct_type, size_) \
-    {                                       \
+#define OURO_SIZED_ONE_(struct_type, size_)   \
+    {                                         \
         .name = #struct_type, .size = (size_) \
     }
-#define OURO_SIZED_MORE_(struct_type, size_, ...) \
-    {                                             \
+#define OURO_SIZED_MORE_(struct_type, size_, ...)          \
+    {                                                      \
         .name = #struct_type, .size = (size_), __VA_ARGS__ \
     }
 
 /* .refs and .ref_count out of 1 to 32 members: any designators that offsetof takes. */
 #define OURO_REFS(struct_type, ...) \
-    .refs = OURO_OFFSETS_(OURO_PICK_MAP_(__VA_ARGS__)(struct_type, __VA_ARGS__)), \
-    .ref_count = OURO_COUNT_(__VA_ARGS__)
-#define OURO_PICK_N_(a1_, a2_, a3_, a4_, a5_, a6_, a7_, a8_, a9_, a10_, a11_, a12_, a13_, a14_, a15_, a16_, a17_, a18_, a19_, a20_, a21_, a22_, a23_, a24_, a25_, a26_, a27_, a28_, a29_, a30_, a31_, a32_, n_, ...) n_
-#define OURO_COUNT_(...) OURO_PICK_N_(__VA_ARGS__, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, )
-#define OURO_PICK_MAP_(...) OURO_PICK_N_(__VA_ARGS__, OURO_MAP_32_, OURO_MAP_31_, OURO_MAP_30_, OURO_MAP_29_, OURO_MAP_28_, OURO_MAP_27_, OURO_MAP_26_, OURO_MAP_25_, OURO_MAP_24_, OURO_MAP_23_, OURO_MAP_22_, OURO_MAP_21_, OURO_MAP_20_, OURO_MAP_19_, OURO_MAP_18_, OURO_MAP_17_, OURO_MAP_16_, OURO_MAP_15_, OURO_MAP_14_, OURO_MAP_13_, OURO_MAP_12_, OURO_MAP_11_, OURO_MAP_10_, OURO_MAP_9_, OURO_MAP_8_, OURO_MAP_7_, OURO_MAP_6_, OURO_MAP_5_, OURO_MAP_4_, OURO_MAP_3_, OURO_MAP_2_, OURO_MAP_1_, )
-#define OURO_MAP_1_(s_, m_) (uint16_t)offsetof(s_, m_)
-#define OURO_MAP_2_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_1_(s_, __VA_ARGS__)
-#define OURO_MAP_3_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_2_(s_, __VA_ARGS__)
-#define OURO_MAP_4_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_3_(s_, __VA_ARGS__)
-#define OURO_MAP_5_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_4_(s_, __VA_ARGS__)
-#define OURO_MAP_6_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_5_(s_, __VA_ARGS__)
-#define OURO_MAP_7_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_6_(s_, __VA_ARGS__)
-#define OURO_MAP_8_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_7_(s_, __VA_ARGS__)
-#define OURO_MAP_9_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_8_(s_, __VA_ARGS__)
-#define OURO_MAP_10_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_9_(s_, __VA_ARGS__)
-#define OURO_MAP_11_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_10_(s_, __VA_ARGS__)
-#define OURO_MAP_12_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_11_(s_, __VA_ARGS__)
-#define OURO_MAP_13_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_12_(s_, __VA_ARGS__)
-#define OURO_MAP_14_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_13_(s_, __VA_ARGS__)
-#define OURO_MAP_15_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_14_(s_, __VA_ARGS__)
-#define OURO_MAP_16_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_15_(s_, __VA_ARGS__)
-#define OURO_MAP_17_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_16_(s_, __VA_ARGS__)
-#define OURO_MAP_18_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_17_(s_, __VA_ARGS__)
-#define OURO_MAP_19_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_18_(s_, __VA_ARGS__)
-#define OURO_MAP_20_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_19_(s_, __VA_ARGS__)
-#define OURO_MAP_21_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_20_(s_, __VA_ARGS__)
-#define OURO_MAP_22_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_21_(s_, __VA_ARGS__)
-#define OURO_MAP_23_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_22_(s_, __VA_ARGS__)
-#define OURO_MAP_24_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_23_(s_, __VA_ARGS__)
-#define OURO_MAP_25_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_24_(s_, __VA_ARGS__)
-#define OURO_MAP_26_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_25_(s_, __VA_ARGS__)
-#define OURO_MAP_27_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_26_(s_, __VA_ARGS__)
-#define OURO_MAP_28_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_27_(s_, __VA_ARGS__)
-#define OURO_MAP_29_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_28_(s_, __VA_ARGS__)
-#define OURO_MAP_30_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_29_(s_, __VA_ARGS__)
-#define OURO_MAP_31_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_30_(s_, __VA_ARGS__)
-#define OURO_MAP_32_(s_, m_, ...) (uint16_t)offsetof(s_, m_), OURO_MAP_31_(s_, __VA_ARGS__)
-#define OURO_PICK_TYPE_(...) OURO_PICK_N_(__VA_ARGS__, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_ONE_, )
-#define OURO_PICK_SIZED_(...) OURO_PICK_N_(__VA_ARGS__, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_ONE_, )
+    .refs = OURO_OFFSETS_(OURO_PICK_MAP_(__VA_ARGS__)(struct_type, __VA_ARGS__)), .ref_count = OURO_COUNT_(__VA_ARGS__)
+#define OURO_PICK_N_(a1_, a2_, a3_, a4_, a5_, a6_, a7_, a8_, a9_, a10_, a11_, a12_, a13_, a14_, a15_, a16_, a17_,  \
+                     a18_, a19_, a20_, a21_, a22_, a23_, a24_, a25_, a26_, a27_, a28_, a29_, a30_, a31_, a32_, n_, \
+                     ...)                                                                                          \
+    n_
+#define OURO_COUNT_(...)                                                                                              \
+    OURO_PICK_N_(__VA_ARGS__, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, \
+                 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, )
+#define OURO_PICK_MAP_(...)                                                                                        \
+    OURO_PICK_N_(__VA_ARGS__, OURO_MAP_32_, OURO_MAP_31_, OURO_MAP_30_, OURO_MAP_29_, OURO_MAP_28_, OURO_MAP_27_,  \
+                 OURO_MAP_26_, OURO_MAP_25_, OURO_MAP_24_, OURO_MAP_23_, OURO_MAP_22_, OURO_MAP_21_, OURO_MAP_20_, \
+                 OURO_MAP_19_, OURO_MAP_18_, OURO_MAP_17_, OURO_MAP_16_, OURO_MAP_15_, OURO_MAP_14_, OURO_MAP_13_, \
+                 OURO_MAP_12_, OURO_MAP_11_, OURO_MAP_10_, OURO_MAP_9_, OURO_MAP_8_, OURO_MAP_7_, OURO_MAP_6_,     \
+                 OURO_MAP_5_, OURO_MAP_4_, OURO_MAP_3_, OURO_MAP_2_, OURO_MAP_1_, )
+#define OURO_MAP_1_(s_, m_) (uint16_t) offsetof(s_, m_)
+#define OURO_MAP_2_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_1_(s_, __VA_ARGS__)
+#define OURO_MAP_3_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_2_(s_, __VA_ARGS__)
+#define OURO_MAP_4_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_3_(s_, __VA_ARGS__)
+#define OURO_MAP_5_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_4_(s_, __VA_ARGS__)
+#define OURO_MAP_6_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_5_(s_, __VA_ARGS__)
+#define OURO_MAP_7_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_6_(s_, __VA_ARGS__)
+#define OURO_MAP_8_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_7_(s_, __VA_ARGS__)
+#define OURO_MAP_9_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_8_(s_, __VA_ARGS__)
+#define OURO_MAP_10_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_9_(s_, __VA_ARGS__)
+#define OURO_MAP_11_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_10_(s_, __VA_ARGS__)
+#define OURO_MAP_12_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_11_(s_, __VA_ARGS__)
+#define OURO_MAP_13_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_12_(s_, __VA_ARGS__)
+#define OURO_MAP_14_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_13_(s_, __VA_ARGS__)
+#define OURO_MAP_15_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_14_(s_, __VA_ARGS__)
+#define OURO_MAP_16_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_15_(s_, __VA_ARGS__)
+#define OURO_MAP_17_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_16_(s_, __VA_ARGS__)
+#define OURO_MAP_18_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_17_(s_, __VA_ARGS__)
+#define OURO_MAP_19_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_18_(s_, __VA_ARGS__)
+#define OURO_MAP_20_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_19_(s_, __VA_ARGS__)
+#define OURO_MAP_21_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_20_(s_, __VA_ARGS__)
+#define OURO_MAP_22_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_21_(s_, __VA_ARGS__)
+#define OURO_MAP_23_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_22_(s_, __VA_ARGS__)
+#define OURO_MAP_24_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_23_(s_, __VA_ARGS__)
+#define OURO_MAP_25_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_24_(s_, __VA_ARGS__)
+#define OURO_MAP_26_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_25_(s_, __VA_ARGS__)
+#define OURO_MAP_27_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_26_(s_, __VA_ARGS__)
+#define OURO_MAP_28_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_27_(s_, __VA_ARGS__)
+#define OURO_MAP_29_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_28_(s_, __VA_ARGS__)
+#define OURO_MAP_30_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_29_(s_, __VA_ARGS__)
+#define OURO_MAP_31_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_30_(s_, __VA_ARGS__)
+#define OURO_MAP_32_(s_, m_, ...) (uint16_t) offsetof(s_, m_), OURO_MAP_31_(s_, __VA_ARGS__)
+#define OURO_PICK_TYPE_(...)                                                                                           \
+    OURO_PICK_N_(__VA_ARGS__, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_,     \
+                 OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, \
+                 OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, \
+                 OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, \
+                 OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_MORE_, \
+                 OURO_TYPE_MORE_, OURO_TYPE_MORE_, OURO_TYPE_ONE_, )
+#define OURO_PICK_SIZED_(...)                                                                              \
+    OURO_PICK_N_(__VA_ARGS__, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_,      \
+                 OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, \
+                 OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, \
+                 OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, \
+                 OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, \
+                 OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_MORE_, \
+                 OURO_SIZED_MORE_, OURO_SIZED_MORE_, OURO_SIZED_ONE_, )
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -39,7 +39,8 @@ struct ouroi_run {
     uint8_t kind;
     uint8_t node;
     uint8_t size_class; /* a pool's */
-    uint8_t zero;       /* whether its memory was zero when it was handed out */
+    uint8_t zero : 1;   /* whether its memory was zero when it was handed out */
+    uint8_t nodes : 1;  /* holds tracked objects: its slices have states */
 };
 
 /* What every descriptor of a pool or block that belongs to a first-class heap ends with. */
@@ -59,10 +60,10 @@ struct ouroi_slice {
     /* Of runs that hold tracked objects (nodes), a state for each block; else NULL. Written before the run is published, or
      * in its last moments. */
     int8_t *states;
-    uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block */
+    uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block only */
     uint16_t number;     /* of the slice in its run */
-    bool young;          /* objects may have been made in the run since a collection last looked; in the first slice only */
-    bool candidate;      /* the collector's, while the world is stopped */
+    bool young;     /* objects may have been made in the run since a collection last looked; in the first slice only */
+    bool candidate; /* the collector's, while the world is stopped */
 #endif
 };
 
@@ -96,8 +97,13 @@ OUROI_INLINE int8_t *ouroi_slice_state(const struct ouroi_slice *slice, uintptr_
     uint64_t offset = (p & (OUROI_SLICE_BYTES - 1)) + ((uint64_t)slice->number << OUROI_SLICE_SHIFT);
     return &slice->states[offset * slice->reciprocal >> 32];
 }
-/* Gives the slices of a run states; before it is published. */
+/* Gives the slices of a run states; block_bytes 0: of one block only. Before anybody can ask for them. */
 void ouroi_run_set_states(struct ouroi_run *run, int8_t *states, uint32_t block_bytes);
+/* The state of a run that is one block. */
+OUROI_INLINE int8_t *ouroi_run_state(struct ouroi_run *run)
+{
+    return (int8_t *)run + OUROI_DESCRIPTOR_BYTES - sizeof(struct ouroi_run_member) - 1;
+}
 #endif
 
 /* Makes the entries of slices name `run`, and no owner. */

@@ -26,15 +26,20 @@ void ouroi_sched_point(void);
 #define ouroi_atomic_store_relaxed(p, v) (OUROI_POINT(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
 #define ouroi_atomic_store_release(p, v) (OUROI_POINT(), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
 #define ouroi_atomic_store_seq_cst(p, v) (OUROI_POINT(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_exchange_seq_cst(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
 #define ouroi_atomic_exchange_relaxed(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_RELAXED))
 #define ouroi_atomic_exchange_acquire(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
 #define ouroi_atomic_exchange_release(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
 #define ouroi_atomic_exchange_acq_rel(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
 #define ouroi_atomic_fetch_add_relaxed(p, v) (OUROI_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
 #define ouroi_atomic_fetch_sub_relaxed(p, v) (OUROI_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
+#define ouroi_atomic_fetch_add_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_fetch_sub_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_fetch_or_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_fetch_and_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
 
 /* Compare-and-swap: true if *p was *expected and is desired now; else *expected is what *p was. A failure is relaxed
- * but where the name says acquire. Strong. */
+ * but where the name says seq_cst. Strong. */
 #define ouroi_atomic_cas_relaxed(p, expected, desired) \
     (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 #define ouroi_atomic_cas_acquire(p, expected, desired) \
@@ -43,6 +48,8 @@ void ouroi_sched_point(void);
     (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 #define ouroi_atomic_cas_acq_rel(p, expected, desired) \
     (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+#define ouroi_atomic_cas_seq_cst(p, expected, desired) \
+    (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 
 #if defined(__SANITIZE_THREAD__)
 #define OUROI_RACES_SEEN 1

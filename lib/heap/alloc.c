@@ -134,7 +134,8 @@ static void pool_is_empty(struct ouroi_heap *heap, struct ouroi_pool *pool)
 
 void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
 {
-    struct ouroi_heap *heap = ouroi_heap_self;
+    /* relaxed: of an owned pool it is the owner, and that is the caller */
+    struct ouroi_heap *heap = ouroi_atomic_load_relaxed(&pool->home);
     if (heap->bins[pool->run.size_class].current == pool) {
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         return;
@@ -164,11 +165,11 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     ouroi_heap_flush_batches(heap);
     unsigned node = ouroi_arena_node();
     node = node < ouroi_machine.nodes ? node : 0;
-    pool = ouroi_shelf_take(node, size_class);
+    pool = ouroi_shelf_take(node, size_class, heap->nodes);
     if (pool == NULL)
-        pool = ouroi_pool_new(node, size_class);
+        pool = ouroi_pool_new(node, size_class, heap->nodes);
     for (unsigned i = 1; pool == NULL && i < ouroi_machine.nodes; i++)
-        pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class);
+        pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class, heap->nodes);
     if (pool == NULL)
         return NULL;
     ouroi_atomic_store_relaxed(&pool->home, (void *)heap); /* relaxed: compared with itself by a thread's own heap */
@@ -209,6 +210,8 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             return NULL;
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         ouroi_heap_make_current(heap, size_class, pool);
+        if (heap->nodes)
+            ouroi_nodes_note_young(heap, &pool->run);
         ouroi_purger_poll(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
     }
 }

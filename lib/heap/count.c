@@ -48,7 +48,7 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
         counts->allocs[c] += both;
         counts->frees[c] += both + OUROI_OWNED_GET(&heap->bins[c].stashed);
     }
-    counts->threads += heap->used;
+    counts->threads += heap->used && !heap->nodes;
 }
 
 void ouroi_heap_count(struct ouroi_heap_counts *counts)

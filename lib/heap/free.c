@@ -80,6 +80,18 @@ OUROI_INLINE bool stash_block(struct ouroi_heap *heap, struct ouroi_pool *pool, 
 
 static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block);
 
+void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *run)
+{
+    if (run->kind != OUROI_RUN_POOL) {
+        ouroi_large_free(run);
+        return;
+    }
+    OURO_ASSERT(ouroi_pool_mark(ouroi_pool_of(run), p, false));
+    /* relaxed: only this thread makes a pool its home */
+    if (ouroi_atomic_load_relaxed(&ouroi_pool_of(run)->home) != heap || !stash_block(heap, ouroi_pool_of(run), p))
+        free_small(heap, ouroi_pool_of(run), p);
+}
+
 void ouroi_heap_flush_stashes(struct ouroi_heap *heap)
 {
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
@@ -173,6 +185,10 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
     char line[64];
     if (OUROI_UNLIKELY(run == NULL))
         ouroi_heap_bad_free(p, run, what);
+    if (OUROI_UNLIKELY(run->nodes)) {
+        ouroi_format(line, sizeof line, "%s of an object:", what);
+        ouroi_heap_bad_free(p, run, line);
+    }
     if (OUROI_UNLIKELY(ouroi_options.secure) && ouroi_run_member(run)->heap == NULL)
         return; /* the hardened heap looks for itself */
     if (run->kind == OUROI_RUN_POOL) {
@@ -270,9 +286,8 @@ void ouroi_heap_free_sized(void *p, size_t size, size_t alignment)
     ouroi_heap_free(p);
 }
 
-void ouroi_heap_flush(void)
+static void flush_heap(struct ouroi_heap *heap)
 {
-    struct ouroi_heap *heap = ouroi_heap_self;
     if (heap == &ouroi_heap_empty)
         return;
     ouroi_heap_flush_stashes(heap);
@@ -297,4 +312,10 @@ void ouroi_heap_flush(void)
             ouroi_pool_release(pool);
         }
     }
+}
+
+void ouroi_heap_flush(void)
+{
+    flush_heap(ouroi_heap_self);
+    flush_heap(ouroi_nodes_self);
 }

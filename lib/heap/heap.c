@@ -28,6 +28,7 @@ struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT }, .bins = { EMP
 #pragma GCC diagnostic pop
 
 __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec"))) = &ouroi_heap_empty;
+__thread struct ouroi_heap *ouroi_nodes_self __attribute__((tls_model("initial-exec"))) = &ouroi_heap_empty;
 static __thread bool late __attribute__((tls_model("initial-exec")));
 
 bool ouroi_heap_is_late(void)
@@ -88,25 +89,50 @@ static struct ouroi_heap *new_heap(void)
     return heap;
 }
 
-static struct ouroi_heap *take_heap(void)
+static struct ouroi_heap *take_heap(bool nodes)
 {
     ouroi_lock_acquire(&heaps_lock);
     struct ouroi_heap *heap = new_heap();
     if (heap != NULL) {
         heap->used = true;
-        ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+        heap->nodes = nodes;
+        if (!nodes)
+            ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     }
     ouroi_lock_release(&heaps_lock);
     return heap;
+}
+
+int ouroi_nodes_attach(void)
+{
+    /* Its list of young runs lies in the thread's first heap, which is not to be made under a lock. */
+    if (ouroi_heap_start() != 0 || (ouroi_heap_self == &ouroi_heap_empty && !late && ouroi_heap_attach() == NULL))
+        return -ENOMEM;
+    struct ouroi_heap *heap = take_heap(true);
+    if (heap == NULL && ouroi_arena_reclaim())
+        heap = take_heap(true);
+    if (heap == NULL)
+        return -ENOMEM;
+    ouroi_nodes_self = heap;
+    return 0;
+}
+
+void ouroi_nodes_detach(void)
+{
+    struct ouroi_heap *heap = ouroi_nodes_self;
+    if (heap == &ouroi_heap_empty)
+        return;
+    ouroi_heap_detach(heap);
+    ouroi_nodes_self = &ouroi_heap_empty;
 }
 
 struct ouroi_heap *ouroi_heap_attach(void)
 {
     if (late || ouroi_heap_start() != 0)
         return NULL;
-    struct ouroi_heap *heap = take_heap();
+    struct ouroi_heap *heap = take_heap(false);
     if (heap == NULL && ouroi_arena_reclaim())
-        heap = take_heap();
+        heap = take_heap(false);
     if (heap == NULL)
         return NULL;
     ouroi_heap_self = heap;
@@ -121,7 +147,8 @@ struct ouroi_heap *ouroi_heap_attach(void)
 void ouroi_heap_detach(struct ouroi_heap *heap)
 {
     ouroi_heap_flush_stashes(heap); /* as long as it is this thread's */
-    ouroi_heap_self = &ouroi_heap_empty;
+    if (!heap->nodes)
+        ouroi_heap_self = &ouroi_heap_empty;
     ouroi_heap_flush_batches(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_bin *bin = &heap->bins[c];
@@ -140,7 +167,8 @@ void ouroi_heap_detach(struct ouroi_heap *heap)
     heap->used = false;
     heap->next_idle = idle_heaps;
     idle_heaps = heap;
-    ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+    if (!heap->nodes)
+        ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     ouroi_lock_release(&heaps_lock);
 }
 

@@ -45,6 +45,11 @@ struct ouroi_heap {
     struct ouroi_heap *next;      /* all heaps */
     struct ouroi_heap *next_idle; /* those without a thread */
     bool used;                    /* has a thread */
+    /* A thread's second heap, for tracked objects. */
+    bool nodes;
+    bool young_lost;  /* there was no memory for `young`: any run may hold young objects */
+    uintptr_t *young; /* where runs begin that may hold objects made since a collection last looked; kept when idle */
+    size_t young_count, young_room;
 };
 
 /* Bytes, and blocks, of a class that wait in a stash. */
@@ -56,8 +61,28 @@ struct ouroi_heap {
 extern OUROI_HIDDEN __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec")));
 extern OUROI_HIDDEN struct ouroi_heap ouroi_heap_empty;
 
+/* The calling thread's heap for tracked objects, or ouroi_heap_empty. */
+extern OUROI_HIDDEN __thread struct ouroi_heap *ouroi_nodes_self __attribute__((tls_model("initial-exec")));
+
 /* Sets the library up; 0 or -ENOMEM. Idempotent. */
 int ouroi_heap_start(void);
+
+/* Tracked objects (nodes.c). attach: gives the calling thread such a heap; 0 or -ENOMEM. */
+int ouroi_nodes_attach(void);
+void ouroi_nodes_detach(void);
+/* A block of more than OUROI_SMALL_MAX bytes, zero. NULL: no memory. */
+void *ouroi_nodes_alloc_large(struct ouroi_heap *heap, size_t size);
+/* A block of a class, when the current pool has none. */
+void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class);
+/* Notes that objects may be made in a run. The run's owner, or of its one object. */
+void ouroi_nodes_note_young(struct ouroi_heap *heap, struct ouroi_run *run);
+/* A block that the heap does not own, or that is large; its state is 0 already. */
+void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *run);
+/* Calls fn for each run of tracked objects while nobody makes or frees any; fn must not allocate from heaps. young: for
+ * those only that may hold young objects, and takes their marks off; current pools are marked again. */
+void ouroi_nodes_each(bool young, void (*fn)(struct ouroi_run *run, void *arg), void *arg);
+/* The marks that were taken off are worth nothing: the next walk for young objects looks everywhere. */
+void ouroi_nodes_lose_young(void);
 
 /* Blocks. size: any. NULL: no memory, or more than PTRDIFF_MAX; errno is not touched. */
 void *ouroi_heap_alloc_slow(size_t size);

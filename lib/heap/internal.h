@@ -20,7 +20,6 @@ void ouroi_heap_remove_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
 void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool);
 /* Whether some block is larger than its size would have it, as realloc had no memory to move it to. */
 extern OUROI_HIDDEN uint32_t ouroi_heap_kept_larger;
-void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class);
 
 /* free.c */
 void ouroi_heap_flush_batches(struct ouroi_heap *heap);

@@ -128,7 +128,7 @@ static void unlink_pool(struct ouroi_pool *pool)
 static struct ouroi_pool *new_pool(unsigned size_class)
 {
     uint64_t *bitmap = new_bitmap();
-    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class) : NULL;
+    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class, false) : NULL;
     if (pool == NULL) {
         if (bitmap != NULL)
             drop_bitmap(bitmap);

@@ -21,12 +21,12 @@
 
 /* Types. What ouro_private_ holds. */
 struct ouroi_type {
-    uint64_t birth;      /* the shared word of a new object */
-    uint32_t index;      /* bits 31..8 of that; 0: not yet looked at */
-    uint8_t size_class;  /* of an object without items; 0: too large */
-    bool tracked;        /* its objects are nodes */
-    bool plain;          /* dies with no more ado: no refs, finalize, destroy, clear */
-    bool maps_only;      /* its references are all in refs and items: no traverse, clear, finalize or destroy */
+    uint64_t birth;     /* the shared word of a new object */
+    uint32_t index;     /* bits 31..8 of that; 0: not yet looked at */
+    uint8_t size_class; /* of an object without items; 0: too large */
+    bool tracked;       /* its objects are nodes */
+    bool plain;         /* dies with no more ado: no refs, finalize, destroy, clear */
+    bool maps_only;     /* its references are all in refs and items: no traverse, clear, finalize or destroy */
     uint64_t spare[3];
 };
 _Static_assert(sizeof(struct ouroi_type) <= sizeof(((ouro_type *)0)->ouro_private_), "ouro_private_");
@@ -127,16 +127,17 @@ extern OUROI_HIDDEN void (*ouroi_object_gc_hook)(struct ouroi_thread *thread);
 
 /* What a thread has in this layer: thread->object. */
 struct ouroi_object_thread {
-    ouro_object *dying;     /* to be freed when the one being freed is done; linked by the first word */
+    ouro_object *dying; /* to be freed when the one being freed is done; linked by the first word */
     bool draining;
     bool in_finalizer;
-    int64_t allowance;      /* tracked objects until gc_hook is called; may be set by the stopper of the world */
-    uint64_t news, deaths;  /* tracked objects made and freed by this thread; read by others relaxed */
+    int64_t allowance;     /* tracked objects until gc_hook is called; may be set by the stopper of the world */
+    uint64_t news, deaths; /* tracked objects made and freed by this thread; read by others relaxed */
     /* the merge queue */
     struct ouroi_lock lock;
     ouro_object **queue;
     size_t queued, room;
-    bool overflowed; /* no memory for the queue: every pool has to be looked through for QUEUED objects of this number */
+    bool
+        overflowed; /* no memory for the queue: every pool has to be looked through for QUEUED objects of this number */
     /* limbo */
     struct ouroi_limbo {
         ouro_object *first;
@@ -155,10 +156,6 @@ OUROI_INLINE struct ouroi_object_thread *ouroi_object_thread(struct ouroi_thread
 void ouroi_object_merge_queue(struct ouroi_thread *thread);
 /* Frees what is on the caller's list, with no recursion. World running. */
 void ouroi_object_drain(struct ouroi_thread *thread);
-
-/* Node pools: calls fn for each run (a pool, or one large object) of tracked objects. The world is stopped. young: only of
- * those that may hold young objects, whose marks are taken off; current pools stay marked. */
-void ouroi_nodes_each(bool young, void (*fn)(struct ouroi_run *run, void *arg), void *arg);
 
 /* Violations found, each one line; the world is stopped. */
 unsigned ouroi_object_check(void);

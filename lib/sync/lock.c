@@ -7,9 +7,12 @@ enum { SPINS = 100 };
 
 static __thread uint32_t held_ranks; /* a bit a rank; debug builds */
 static __thread bool all_held;       /* in fork's handlers */
+__thread uint32_t ouroi_locks_held __attribute__((tls_model("initial-exec")));
 
 static void note_acquired(const struct ouroi_lock *lock)
 {
+    if (!OURO_DROPIN)
+        ouroi_locks_held++;
     if (!OURO_DEBUG)
         return;
     OURO_ASSERT(lock->rank < OUROI_RANKS);
@@ -60,12 +63,19 @@ void ouroi_lock_acquire_again(struct ouroi_lock *lock)
     ouroi_lock_acquire(lock);
 }
 
+static void note_released(const struct ouroi_lock *lock)
+{
+    if (!OURO_DROPIN)
+        ouroi_locks_held--;
+    if (OURO_DEBUG)
+        held_ranks &= ~(1u << lock->rank);
+}
+
 void ouroi_lock_release(struct ouroi_lock *lock)
 {
     if (OUROI_UNLIKELY(all_held))
         return;
-    if (OURO_DEBUG)
-        held_ranks &= ~(1u << lock->rank);
+    note_released(lock);
     /* [LOCK give] release, pairs with [LOCK take]: what this holder wrote */
     if (ouroi_atomic_exchange_release(&lock->word, 0) == 2)
         ouroi_os.futex_wake(&lock->word, 1);

@@ -11,14 +11,21 @@
 
 /* The order in which locks are taken; lib/README.md tells the reasons. */
 enum ouroi_rank {
-    OUROI_RANK_START,  /* start-up of the library */
-    OUROI_RANK_HEAPS,  /* the list of threads' heaps */
-    OUROI_RANK_HEAP,   /* one first-class heap */
-    OUROI_RANK_SECURE, /* the hardened heap */
-    OUROI_RANK_SHELF,  /* one size class's unowned pools */
-    OUROI_RANK_ARENA,  /* one node's chunks */
-    OUROI_RANK_SPACE,  /* address space, huge blocks */
-    OUROI_RANK_META,   /* descriptors */
+    OUROI_RANK_WORLD,    /* who stops the world */
+    OUROI_RANK_REGISTRY, /* the table of threads */
+    OUROI_RANK_GC,       /* the collector's settings and lists */
+    OUROI_RANK_WORKERS,  /* the pool of worker threads */
+    OUROI_RANK_TYPES,    /* the table of types */
+    OUROI_RANK_WEAK,     /* weak references */
+    OUROI_RANK_QUEUE,    /* a thread's merge queue */
+    OUROI_RANK_START,    /* start-up of the library */
+    OUROI_RANK_HEAPS,    /* the list of threads' heaps */
+    OUROI_RANK_HEAP,     /* one first-class heap */
+    OUROI_RANK_SECURE,   /* the hardened heap */
+    OUROI_RANK_SHELF,    /* one size class's unowned pools */
+    OUROI_RANK_ARENA,    /* one node's chunks */
+    OUROI_RANK_SPACE,    /* address space, huge blocks */
+    OUROI_RANK_META,     /* descriptors */
     OUROI_RANKS
 };
 
@@ -30,6 +37,9 @@ struct ouroi_lock {
     {                              \
         .word = 0, .rank = (rank_) \
     }
+
+/* Locks that the calling thread holds (libouro only): a signal handler must not keep it from giving them back. */
+extern OUROI_HIDDEN __thread uint32_t ouroi_locks_held __attribute__((tls_model("initial-exec")));
 
 void ouroi_lock_acquire(struct ouroi_lock *lock);
 /* The same before a fork, for all locks of a rank. */
