@@ -194,30 +194,32 @@ static inline void ouro_auto_drop_(void *variable)
 }
 
 /* lvalue = NULL, then decref of what it was, unless that was NULL. lvalue: evaluated once. */
-#define OURO_CLEAR(lvalue)                           \
-    do {                                             \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue); \
-        __typeof__(lvalue) ouro_old_ = *ouro_where_; \
-        *ouro_where_ = NULL;                         \
-        ouro_xdecref((void *)ouro_old_);             \
+#define OURO_CLEAR(lvalue)                                     \
+    do {                                                       \
+        __typeof__(lvalue) *ouro_clear_where_ = &(lvalue);     \
+        __typeof__(lvalue) ouro_cleared_ = *ouro_clear_where_; \
+        *ouro_clear_where_ = NULL;                             \
+        ouro_xdecref((void *)ouro_cleared_);                   \
     } while (0)
 
-/* lvalue = value, a reference given away or NULL; then decref of what it was. */
-#define OURO_SETREF(lvalue, value)                   \
-    do {                                             \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue); \
-        __typeof__(lvalue) ouro_old_ = *ouro_where_; \
-        *ouro_where_ = (value);                      \
-        ouro_xdecref((void *)ouro_old_);             \
+/* lvalue = value, a reference given away or NULL; then decref of what lvalue was, which is read after `value` was
+ * evaluated: that may move it elsewhere. */
+#define OURO_SETREF(lvalue, value)                            \
+    do {                                                      \
+        __typeof__(lvalue) *ouro_set_where_ = &(lvalue);      \
+        __typeof__(lvalue) ouro_set_to_ = (value);            \
+        __typeof__(lvalue) ouro_set_from_ = *ouro_set_where_; \
+        *ouro_set_where_ = ouro_set_to_;                      \
+        ouro_xdecref((void *)ouro_set_from_);                 \
     } while (0)
 
 /* The value of lvalue, which is NULL after. */
-#define OURO_MOVE(lvalue)                              \
-    __extension__({                                    \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue);   \
-        __typeof__(lvalue) ouro_value_ = *ouro_where_; \
-        *ouro_where_ = NULL;                           \
-        ouro_value_;                                   \
+#define OURO_MOVE(lvalue)                                   \
+    __extension__({                                         \
+        __typeof__(lvalue) *ouro_move_where_ = &(lvalue);   \
+        __typeof__(lvalue) ouro_moved_ = *ouro_move_where_; \
+        *ouro_move_where_ = NULL;                           \
+        ouro_moved_;                                        \
     })
 
 /* OURO_AUTO struct node *n = ouro_new(&node_type);  drops the reference, or NULL, when n goes out of scope. */

@@ -73,9 +73,11 @@ static inline void ouro_blocking_leave_(int *turn)
 
 /* OURO_BLOCKING { read(fd, buf, n); }  The region ends however the block is left: break, return and goto too (not by
  * longjmp). */
-#define OURO_BLOCKING                                                                                        \
-    for (int ouro_turn_ __attribute__((cleanup(ouro_blocking_leave_))) = ouro_blocking_enter_(); ouro_turn_; \
-         ouro_turn_ = 0)
+#define OURO_BLOCKING OURO_BLOCKING_AT_(__LINE__)
+#define OURO_BLOCKING_AT_(line_) OURO_BLOCKING_BY_(line_)
+#define OURO_BLOCKING_BY_(line_)                                                                        \
+    for (int ouro_turn_##line_ __attribute__((cleanup(ouro_blocking_leave_))) = ouro_blocking_enter_(); \
+         ouro_turn_##line_; ouro_turn_##line_ = 0)
 
 #ifdef __cplusplus
 }
