@@ -26,7 +26,8 @@ void ouroi_object_misuse(const ouro_object *obj, const char *what)
     if ((shared & OURO_FLAG_ALIVE_) != 0)
         type = ouroi_type_numbered(ouroi_type_index(shared));
     else if (ouro_block_size(obj) >= sizeof *obj + sizeof(uint64_t))
-        type = ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1)); /* left there when it died */
+        type =
+            ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1)); /* left there when it died */
     ouroi_fail("%s of object %p of type %s", what, (const void *)obj, ouroi_type_name(type));
 }
 
@@ -49,7 +50,7 @@ static bool merge(ouro_object *obj)
 {
     int64_t local = OUROI_OWNED_GET(&obj->ouro_local_);
     OUROI_OWNED_SET(&obj->ouro_local_, 0);
-    ouroi_atomic_store_relaxed(&obj->ouro_owner_, 0); /* relaxed: before the swap's release */
+    ouroi_atomic_store_relaxed(&obj->ouro_owner_, 0);                      /* relaxed: before the swap's release */
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_), next; /* relaxed: a first guess */
     do {
         next = ((shared + (uint64_t)local * OURO_SHARED_ONE_) | OURO_FLAG_MERGED_) & ~(uint64_t)OURO_FLAG_QUEUED_;
@@ -114,7 +115,7 @@ static void deliver(ouro_object *obj)
     struct ouroi_thread *owner = ouroi_thread_of(ouroi_atomic_load_relaxed(&obj->ouro_owner_));
     struct ouroi_thread *thread = ouroi_thread_get();
     if (thread == NULL)
-        return; /* no memory to register with: it is leaked, which nothing can be done about */
+        return;            /* no memory to register with: it is leaked, which nothing can be done about */
     if (owner == thread) { /* this thread came by the number just now */
         if (merge(obj))
             ouroi_object_die(ouroi_object_self, obj);
@@ -213,7 +214,8 @@ void ouro_decref_slow_(ouro_object *obj)
 
 void ouro_decref_last_(ouro_object *obj)
 {
-    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
+    uint64_t shared =
+        ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
     const uint64_t harmless = OURO_FLAG_FINALIZED_;
     if (OUROI_LIKELY((shared & ~harmless) == (OURO_SHARED_ZERO_ | ouroi_shared_type(shared)))) {
         ouroi_object_die(ouroi_object_self, obj);
@@ -225,8 +227,8 @@ void ouro_decref_last_(ouro_object *obj)
         OUROI_OWNED_SET(&obj->ouro_local_, INT32_MAX / 2);
         return;
     }
-    /* Others may hold references, or take them: the swap tells. */
-    if ((shared & OURO_FLAG_QUEUED_) == 0 && merge(obj))
+    /* Others may hold references, or take them: the swap tells. An object that is being destroyed may count itself. */
+    if ((shared & (OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_)) == 0 && merge(obj))
         ouroi_object_die(ouroi_object_self, obj);
 }
 

@@ -218,8 +218,7 @@ static bool finalize(ouro_object *obj, const ouro_type *type)
 static void destroy(struct ouroi_object_thread *self, ouro_object *obj, const ouro_type *type)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: dying, so nobody changes it */
-    if (OUROI_UNLIKELY((shared & OURO_FLAG_DISTRIBUTED_) != 0))
-        ouroi_distributed_forget(obj);
+    OURO_ASSERT((shared & OURO_FLAG_DISTRIBUTED_) == 0);
     if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0) && ouroi_object_weak_hook != NULL)
         ouroi_object_weak_hook(obj);
     if (type->clear != NULL)
@@ -250,7 +249,7 @@ static void bury(struct ouroi_object_thread *self, ouro_object *obj)
     if (type->finalize != NULL && !finalized) {
         if (finalize(obj, type))
             return;
-        uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: nobody else has it now */
+        uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_);           /* relaxed: nobody else has it now */
         ouroi_atomic_store_relaxed(&obj->ouro_shared_, shared | OURO_FLAG_DYING_); /* relaxed: the same */
     }
     destroy(self, obj, type);
@@ -305,6 +304,15 @@ void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj)
     ouroi_atomic_store_relaxed(&obj->ouro_shared_, shared | OURO_FLAG_DYING_); /* relaxed: the same */
     bury(self, obj);
     drain(self);
+}
+
+void ouroi_object_leave_dying(struct ouroi_object_thread *self)
+{
+    ouro_object *obj;
+    while ((obj = self->dying) != NULL) {
+        self->dying = link_of(obj);
+        push_shared(&orphans, obj);
+    }
 }
 
 void ouroi_object_leave_orphan(ouro_object *obj)

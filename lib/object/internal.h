@@ -35,16 +35,13 @@ _Noreturn void ouroi_object_misuse(const ouro_object *obj, const char *what);
 void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj);
 /* For a thread that cannot register: whoever comes next frees it. */
 void ouroi_object_leave_orphan(ouro_object *obj);
+void ouroi_object_leave_dying(struct ouroi_object_thread *self); /* the whole list */
 void ouroi_limbo_leave(struct ouroi_object_thread *self);
 void ouroi_limbo_look(struct ouroi_object_thread *self);
-void ouroi_death_fork_child(void);
 
 /* distribute.c */
 void ouroi_distributed_add(ouro_object *obj, int64_t n);
 int64_t ouroi_distributed_sum(const ouro_object *obj);
-void ouroi_distributed_forget(ouro_object *obj); /* it dies */
 void ouroi_distributed_leave(struct ouroi_object_thread *self);
-void ouroi_distributed_fork_prepare(void);
-void ouroi_distributed_fork_done(bool child);
 
 #endif

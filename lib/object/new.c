@@ -54,12 +54,13 @@ static int look_around(const struct ouroi_type *private)
         return -ENOMEM;
     ouro_safepoint();
     struct ouroi_object_thread *self = ouroi_object_thread(thread);
-    if (private->tracked && --self->allowance < 0) {
+    if (private->tracked && self->allowance <= 0) {
         if (ouroi_object_gc_hook != NULL)
             ouroi_object_gc_hook(thread);
         else
             self->allowance = INT64_MAX;
     }
+    self->allowance -= private->tracked;
     return 0;
 }
 
@@ -69,9 +70,10 @@ static OUROI_NOINLINE void *new_slow(ouro_type *type, size_t items)
     int rc = ouroi_type_ready(type);
     if (rc == 0 && items != 0 && type->item_size == 0)
         rc = -EINVAL;
-    if (rc == 0 && (__builtin_mul_overflow(items, type->item_size, &bytes) ||
-                    __builtin_add_overflow(bytes, type->size + (items >= OUROI_ITEMS_MANY ? 2 * sizeof(size_t) : 0), &bytes) ||
-                    bytes > PTRDIFF_MAX))
+    if (rc == 0 &&
+        (__builtin_mul_overflow(items, type->item_size, &bytes) ||
+         __builtin_add_overflow(bytes, type->size + (items >= OUROI_ITEMS_MANY ? 2 * sizeof(size_t) : 0), &bytes) ||
+         bytes > PTRDIFF_MAX))
         rc = -ENOMEM;
     struct ouroi_type *private = rc == 0 ? ouroi_type_private(type) : NULL;
     if (rc == 0)

@@ -45,8 +45,8 @@ static int give_number(ouro_type *type, struct ouroi_type *private)
     type_count = index + 1;
     private->tracked = type->ref_count != 0 || type->items_are_refs || type->traverse != NULL;
     private->plain = !private->tracked && type->finalize == NULL && type->destroy == NULL && type->clear == NULL;
-    private->maps_only = private->tracked && type->traverse == NULL && type->finalize == NULL && type->destroy == NULL &&
-                         type->clear == NULL;
+    private->maps_only = private->tracked && type->traverse == NULL && type->finalize == NULL &&
+                         type->destroy == NULL && type->clear == NULL;
     private->size_class = type->size <= OUROI_SMALL_MAX ? (uint8_t)ouroi_class_of(type->size) : 0;
     private->birth = OURO_SHARED_ZERO_ | (uint64_t)index << 8 | OURO_FLAG_ALIVE_;
     /* [TYPE give] release, pairs with [TYPE look]: what was written above */
