@@ -18,6 +18,7 @@
 enum {
     CHUNKS_FIRST = 256,
     MAP_STEP_SLICES = 128, /* mapped at a time: 4 MiB */
+    LOCKED_PURGES = 64,    /* after so many, chunks whose pages the kernel kept are tried again */
 };
 
 struct arena {
@@ -468,7 +469,9 @@ static unsigned purge_slices(struct arena *arena, struct ouroi_chunk *chunk, uns
 static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool all)
 {
     unsigned purged = 0;
-    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES && !chunk->locked;
+    if (chunk->locked)
+        return 0;
+    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES;
          at = ouroi_bitmap_next(&chunk->dirty, at, true)) {
         unsigned end = ouroi_bitmap_next(&chunk->dirty, at, false);
         unsigned young = all ? end : ouroi_bitmap_next(&chunk->young, at, true);
@@ -483,8 +486,9 @@ static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool
 /* Purges the arena; whole free chunks but one go back as such. */
 static size_t purge_arena(struct arena *arena, bool all)
 {
-    size_t purged = 0;
+    size_t purged = 0, dirty = 0;
     bool kept = all;
+    bool retry = all || purges % LOCKED_PURGES == 0;
     ouroi_lock_acquire(&arena->lock);
     for (uint32_t i = 0; i < arena->chunk_count; i++) {
         struct ouroi_chunk *chunk = arena->chunks[i];
@@ -493,16 +497,18 @@ static size_t purge_arena(struct arena *arena, bool all)
         bool whole = ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES) == chunk->mapped;
         bool old = ouroi_bitmap_next(&chunk->young, 0, true) == OUROI_CHUNK_SLICES;
         if (whole && kept && (all || old)) {
-            unsigned dirty = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
-            purged += dirty;
-            arena->purged_bytes += dirty * OUROI_SLICE_BYTES;
+            unsigned gone = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
+            purged += gone;
+            arena->purged_bytes += gone * OUROI_SLICE_BYTES;
             drop_chunk(arena, chunk);
         } else {
             kept |= whole;
+            chunk->locked = chunk->locked && !retry;
             purged += purge_chunk(arena, chunk, all);
+            if (!chunk->locked) /* else there is nothing to come back for */
+                dirty += ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
         }
     }
-    size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
     ouroi_purger_note(dirty * OUROI_SLICE_BYTES);
     return purged * OUROI_SLICE_BYTES;
