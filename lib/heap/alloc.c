@@ -180,6 +180,8 @@ static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
 {
     heap->stash_bytes -= bin->pool_bytes;
     struct ouroi_block *block = bin->stash;
+    if (heap->nodes)
+        ouroi_nodes_note_young(heap, &block->key->run);
     bin->stash = block->next;
     OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
     OUROI_OWNED_ADD(&bin->unstashed, 1);

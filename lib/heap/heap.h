@@ -124,5 +124,7 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts);
 
 /* Violations found, each one line. */
 unsigned ouroi_heap_check(void);
+/* What the layers above have to check; NULL: nothing. */
+extern OUROI_HIDDEN unsigned (*ouroi_heap_check_hook)(void);
 
 #endif

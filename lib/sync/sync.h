@@ -15,8 +15,9 @@ enum ouroi_rank {
     OUROI_RANK_REGISTRY, /* the table of threads */
     OUROI_RANK_GC,       /* the collector's settings and lists */
     OUROI_RANK_WORKERS,  /* the pool of worker threads */
+    OUROI_RANK_WEAK,     /* one shard of the targets of weak references */
+    OUROI_RANK_WEAKMAP,  /* some weak maps */
     OUROI_RANK_TYPES,    /* the table of types */
-    OUROI_RANK_WEAK,     /* weak references */
     OUROI_RANK_QUEUE,    /* a thread's merge queue */
     OUROI_RANK_START,    /* start-up of the library */
     OUROI_RANK_HEAPS,    /* the list of threads' heaps */
