@@ -207,6 +207,29 @@ static void test_shrinking_gives_slices_back(void **state)
     ouroi_large_free(ouroi_run_find(p));
 }
 
+/* What a block drops as it shrinks has no pages any more, and is zero for the next one. */
+static void test_shrinking_gives_pages_back(void **state)
+{
+    (void)state;
+    struct ouroi_arena_counts before, after;
+    char *p = ouroi_large_alloc(8 * MIB, 16, false);
+    assert_non_null(p);
+    memset(p, 1, 8 * MIB);
+    ouroi_arena_purge(true);
+    ouroi_arena_count(&before, -1);
+    assert_ptr_equal(ouroi_large_resize(ouroi_run_find(p), 100000), p);
+    ouroi_arena_count(&after, -1);
+    assert_true(after.resident_bytes + 7 * MIB < before.resident_bytes);
+    for (size_t i = 0; i < 100000; i++)
+        assert_int_equal(p[i], 1);
+    char *q = ouroi_large_alloc(4 * MIB, 16, true);
+    assert_non_null(q);
+    assert_int_equal(q[0], 0);
+    assert_int_equal(memcmp(q, q + 1, 4 * MIB - 1), 0);
+    ouroi_large_free(ouroi_run_find(p));
+    ouroi_large_free(ouroi_run_find(q));
+}
+
 static void test_purge_of_all_gives_back(void **state)
 {
     (void)state;
@@ -405,6 +428,7 @@ int main(void)
         ARENA_TEST(test_zero_means_zero_on_used_memory),
         ARENA_TEST(test_resize_of_large_blocks),
         ARENA_TEST(test_shrinking_gives_slices_back),
+        ARENA_TEST(test_shrinking_gives_pages_back),
         ARENA_TEST(test_purge_of_all_gives_back),
         ARENA_TEST(test_purge_by_age),
         ARENA_TEST(test_purged_memory_is_usable_and_zero),
