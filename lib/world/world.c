@@ -538,9 +538,9 @@ static void before_fork(void)
         /* [FORK drain] seq_cst, pairs with [STATE hold]: in the order of all such operations this is after `forking` */
         if ((ouroi_atomic_load_seq_cst(&other->state) & OUROI_HELD) != 0)
             ouroi_state_await_release(other);
+    ouroi_workers_fork_prepare();
     if (ouroi_world_hooks.fork_prepare != NULL)
         ouroi_world_hooks.fork_prepare();
-    ouroi_workers_fork_prepare();
 }
 
 static void open_again(void)
