@@ -554,9 +554,9 @@ static void after_fork_parent(void)
 {
     if (ouroi_world_is_stopped())
         return;
-    ouroi_workers_fork_done(false);
     if (ouroi_world_hooks.fork_parent != NULL)
         ouroi_world_hooks.fork_parent();
+    ouroi_workers_fork_done(false);
     open_again();
     ouroi_lock_release(&ouroi_registry_lock);
     ouroi_turn_give();
