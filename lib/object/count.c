@@ -26,8 +26,7 @@ void ouroi_object_misuse(const ouro_object *obj, const char *what)
     if ((shared & OURO_FLAG_ALIVE_) != 0)
         type = ouroi_type_numbered(ouroi_type_index(shared));
     else
-        type =
-            ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1)); /* left there when it died */
+        type = ouroi_object_dead_type(obj);
     ouroi_fail("%s of object %p of type %s", what, (const void *)obj, ouroi_type_name(type));
 }
 
@@ -196,7 +195,7 @@ void ouro_decref_slow_(ouro_object *obj)
         }
         int64_t count = ouroi_shared_count(shared);
         bool merged = (shared & OURO_FLAG_MERGED_) != 0;
-        if (OUROI_UNLIKELY(merged && count <= 0))
+        if (OUROI_UNLIKELY(count <= 0 && (merged || (shared & OURO_FLAG_DYING_) != 0)))
             ouroi_object_misuse(obj, "count below zero");
         bool queue = !merged && count <= 0 && (shared & OURO_FLAG_QUEUED_) == 0;
         uint64_t next = (shared - OURO_SHARED_ONE_) | (queue ? OURO_FLAG_QUEUED_ : 0);

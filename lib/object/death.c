@@ -125,6 +125,8 @@ static void adopt_left(struct ouroi_object_thread *self)
 
 OUROI_INLINE void release(struct ouroi_object_thread *self, ouro_object *obj, bool tracked, uint64_t shared)
 {
+    if (OUROI_UNLIKELY(ouroi_options.secure))
+        ouroi_object_note_grave(obj);
     if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0)) {
         *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
         self->allowance += tracked && self->allowance < self->granted;

@@ -18,6 +18,8 @@ OUROI_INLINE unsigned ouroi_object_class(size_t bytes)
 
 /* types.c */
 ouro_type *ouroi_type_numbered(uint32_t index); /* any number; NULL: none has it */
+void ouroi_object_note_grave(const ouro_object *obj);
+const ouro_type *ouroi_object_dead_type(const ouro_object *obj); /* of a freed block; NULL: not known */
 void ouroi_object_set_items(ouro_object *obj, size_t items);
 void ouroi_types_fork_prepare(void);
 void ouroi_types_fork_done(bool child);

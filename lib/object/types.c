@@ -33,7 +33,7 @@ static int give_number(ouro_type *type, struct ouroi_type *private)
 {
     private->tracked = type->ref_count != 0 || type->items_are_refs || type->traverse != NULL;
     bool callbacks = type->finalize != NULL || type->destroy != NULL || type->clear != NULL;
-    private->plain = !private->tracked && !callbacks;
+    private->plain = !private->tracked && !callbacks && !ouroi_options.secure; /* whose dead are remembered */
     private->maps_only = private->tracked && type->traverse == NULL && !callbacks;
     uint32_t index = type_count + private->plain;
     if (index >= TYPES_PER_PAGE * PAGES)
@@ -100,6 +100,35 @@ ouro_type *ouroi_type_numbered(uint32_t index)
     if (index == 0 || index >= OUROI_OWNED_GET(&type_count))
         return NULL;
     return ouroi_types[index / TYPES_PER_PAGE][index % TYPES_PER_PAGE];
+}
+
+/* Where OURO_SECURE=1 wipes freed blocks: which types the dead had, of each address class the last. */
+enum { GRAVES = 1024 };
+static struct {
+    const ouro_object *obj;
+    const ouro_type *type;
+} graves[GRAVES];
+
+static unsigned grave_of(const ouro_object *obj)
+{
+    return (unsigned)((uintptr_t)obj * 0x9e3779b97f4a7c15u >> 54);
+}
+
+void ouroi_object_note_grave(const ouro_object *obj)
+{
+    unsigned i = grave_of(obj);
+    /* relaxed: a message may name a type too many */
+    ouroi_atomic_store_relaxed(&graves[i].obj, obj);
+    ouroi_atomic_store_relaxed(&graves[i].type, (const ouro_type *)ouroi_type_of(obj));
+}
+
+const ouro_type *ouroi_object_dead_type(const ouro_object *obj)
+{
+    unsigned i = grave_of(obj);
+    if (ouroi_options.secure)
+        /* relaxed: see above */
+        return ouroi_atomic_load_relaxed(&graves[i].obj) == obj ? ouroi_atomic_load_relaxed(&graves[i].type) : NULL;
+    return ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1));
 }
 
 /* A count of items that the header has no room for lies at the end of the block. */

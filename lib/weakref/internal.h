@@ -101,6 +101,8 @@ bool ouroi_weakmap_key_dies(struct ouroi_weak_entry *entry, bool stopped);
 ouro_object *ouroi_weakmap_value(const struct ouroi_weak_entry *entry);
 /* Violations in the entry's map, which is looked at for the first of its entries only. The world is stopped. */
 unsigned ouroi_weakmap_check(const struct ouroi_weak_entry *entry);
+void ouroi_weakmap_fork_prepare(void);
+void ouroi_weakmap_fork_done(bool child);
 /* 0, or 1 and a line. */
 unsigned ouroi_weak_expect(bool is, const char *what, const void *object);
 

@@ -14,12 +14,46 @@ void *(*ouroi_weak_alloc)(size_t size) = ouroi_heap_alloc_zero;
 
 static void target_died(ouro_object *obj);
 
-/* Before main, and before the constructors of whoever uses the library. */
+/* fork: the forking thread holds all locks of this layer, and then those of the layers below whose handlers were there
+ * before. What other threads were doing between two locks stays half done in the child: an entry that is in no map, or in a
+ * table that is being emptied, whose map, or whose key, that thread held. */
+
+static struct ouroi_world_hooks below;
+
+static void fork_prepare(void)
+{
+    for (unsigned i = 0; i < OUROI_WEAK_SHARDS; i++)
+        ouroi_lock_acquire_again(&ouroi_weak_shards[i].lock);
+    ouroi_weakmap_fork_prepare();
+    below.fork_prepare();
+}
+
+static void fork_parent(void)
+{
+    below.fork_parent();
+    ouroi_weakmap_fork_done(false);
+    for (unsigned i = 0; i < OUROI_WEAK_SHARDS; i++)
+        ouroi_lock_release(&ouroi_weak_shards[i].lock);
+}
+
+static void fork_child(struct ouroi_thread *thread)
+{
+    below.fork_child(thread);
+    ouroi_weakmap_fork_done(true);
+    for (unsigned i = 0; i < OUROI_WEAK_SHARDS; i++)
+        ouroi_lock_reset(&ouroi_weak_shards[i].lock);
+}
+
+/* Before main, and before the constructors of whoever uses the library; after the object layer's. */
 __attribute__((constructor(103))) static void targets_start(void)
 {
     for (unsigned i = 0; i < OUROI_WEAK_SHARDS; i++)
         ouroi_weak_shards[i].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_WEAK);
     ouroi_object_weak_hook = target_died;
+    below = ouroi_world_hooks;
+    ouroi_world_hooks.fork_prepare = fork_prepare;
+    ouroi_world_hooks.fork_parent = fork_parent;
+    ouroi_world_hooks.fork_child = fork_child;
 }
 
 struct ouroi_weak_target *ouroi_weak_find(struct ouroi_weak_shard *shard, const ouro_object *object)

@@ -49,6 +49,22 @@ __attribute__((constructor(103))) static void maps_start(void)
         stripes[i].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_WEAKMAP);
 }
 
+void ouroi_weakmap_fork_prepare(void)
+{
+    for (unsigned i = 0; i < STRIPES; i++)
+        ouroi_lock_acquire_again(&stripes[i].lock);
+}
+
+void ouroi_weakmap_fork_done(bool child)
+{
+    for (unsigned i = 0; i < STRIPES; i++) {
+        if (child)
+            ouroi_lock_reset(&stripes[i].lock);
+        else
+            ouroi_lock_release(&stripes[i].lock);
+    }
+}
+
 static struct ouroi_lock *lock_of(const ouro_weakmap *map)
 {
     return &stripes[ouroi_weak_hash(map) >> 58].lock;
