@@ -34,7 +34,7 @@ void objects_fail(const char *what, const char *file, int line) __attribute__((n
 #endif
 
 /* Seconds that anything may take that has to happen at all. */
-#define PATIENCE_S 60
+#define PATIENCE_S 30
 
 double now_s(void);
 void sleep_ms(unsigned ms);

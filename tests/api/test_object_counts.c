@@ -88,7 +88,8 @@ static void test_owner_polling(void **state)
             assert_int_equal(deaths, 0);
             ouro_decref(obj);
             assert_true(wait_deaf(&deaths, 1));
-            assert_true(pthread_equal(by, owner.thread));
+            if (references == 1) /* of several, it may have merged the first that was dropped, before the last was */
+                assert_true(pthread_equal(by, owner.thread));
         }
     }
     puppet_end(&owner);
