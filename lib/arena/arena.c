@@ -3,7 +3,8 @@
  * Owns        an arena per NUMA node: its chunks, and the counts of their slices.
  * Invariants  those of struct ouroi_chunk; mapped_slices, free_slices and dirty_slices are sums over the chunks, where
  *             slices that are being purged count as free still.
- * Sync        the arena's lock, rank ARENA.
+ * Sync        the arena's lock, rank ARENA. Who purges holds purge_lock, rank PURGE, all the while: slices that are being
+ *             purged are out of their sets, and who finds no memory waits for them there.
  *
  * Dirty slices are taken before untouched ones: a page that is there costs nothing, a fault a microsecond and more. The
  * lowest chunk that fits is taken, for what lies high to drain and be given back; in it the smallest run that fits, for
@@ -30,6 +31,9 @@ struct arena {
 };
 
 static struct arena arenas[OUROI_NODES_MAX];
+
+static struct ouroi_lock purge_lock = OUROI_LOCK_INIT(OUROI_RANK_PURGE);
+static uint32_t purges; /* completed */
 
 unsigned ouroi_bitmap_best_run(const struct ouroi_bitmap *map, unsigned count, unsigned align, unsigned *longest)
 {
@@ -255,16 +259,21 @@ struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align
 {
     OURO_ASSERT(slices >= 1 && slices <= OUROI_LARGE_MAX_SLICES && ouroi_is_pow2(align_slices));
     node = node < ouroi_machine.nodes ? node : 0;
-    struct ouroi_run *run = ouroi_descriptor_alloc();
-    if (run == NULL && (!ouroi_arena_reclaim() || (run = ouroi_descriptor_alloc()) == NULL))
-        return NULL;
+    struct ouroi_run *run = NULL;
+    struct ouroi_chunk *chunk = NULL;
     unsigned first = 0;
     bool zero = false;
-    struct ouroi_chunk *chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
-    if (chunk == NULL && ouroi_arena_reclaim())
-        chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
+    for (unsigned tries = 0; tries < OUROI_TRIES; tries++) {
+        uint32_t since = ouroi_arena_purges();
+        run = run != NULL ? run : ouroi_descriptor_alloc();
+        if (run != NULL)
+            chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
+        if (chunk != NULL || !ouroi_arena_reclaim(since))
+            break;
+    }
     if (chunk == NULL) {
-        ouroi_descriptor_free(run);
+        if (run != NULL)
+            ouroi_descriptor_free(run);
         return NULL;
     }
     memset(run, 0, OUROI_DESCRIPTOR_BYTES);
@@ -499,24 +508,43 @@ static size_t purge_arena(struct arena *arena, bool all)
     return purged * OUROI_SLICE_BYTES;
 }
 
-size_t ouroi_arena_purge(bool all)
+size_t (*ouroi_arena_idle_hook)(bool all);
+
+/* The purge lock is held. */
+static size_t purge_all(bool all)
 {
-    size_t bytes = 0;
+    size_t bytes = ouroi_arena_idle_hook != NULL ? ouroi_arena_idle_hook(all) : 0;
     for (unsigned i = 0; i < ouroi_machine.nodes; i++)
         bytes += purge_arena(&arenas[i], all);
+    /* [PURGES done] release, pairs with [PURGES look]: what was out of its sets is back */
+    ouroi_atomic_store_release(&purges, purges + 1);
     return bytes;
 }
 
-size_t (*ouroi_arena_idle_hook)(bool all);
-
-bool ouroi_arena_reclaim(void)
+size_t ouroi_arena_purge(bool all)
 {
-    size_t before = ouroi_space_reserved(), idle = 0;
-    if (ouroi_arena_idle_hook != NULL)
-        idle = ouroi_arena_idle_hook(true);
-    /* Free slices may serve the request as they are; unmapped chunks make room under a limit. */
-    size_t purged = ouroi_arena_purge(true);
-    return idle + purged != 0 || ouroi_space_reserved() < before;
+    ouroi_lock_acquire(&purge_lock);
+    size_t bytes = purge_all(all);
+    ouroi_lock_release(&purge_lock);
+    return bytes;
+}
+
+uint32_t ouroi_arena_purges(void)
+{
+    return ouroi_atomic_load_acquire(&purges); /* [PURGES look] acquire, pairs with [PURGES done] */
+}
+
+bool ouroi_arena_reclaim(uint32_t since)
+{
+    ouroi_lock_acquire(&purge_lock);
+    bool given = purges != since; /* by somebody else, after the caller's try began */
+    if (!given) {
+        /* Free slices may serve the request as they are; unmapped chunks make room under a limit. */
+        size_t before = ouroi_space_reserved();
+        given = purge_all(true) != 0 || ouroi_space_reserved() < before;
+    }
+    ouroi_lock_release(&purge_lock);
+    return given;
 }
 
 /* Start-up, fork, counts. */
@@ -529,6 +557,11 @@ int ouroi_arena_init(void)
         arenas[i].node = i;
     }
     return ouroi_space_init();
+}
+
+void ouroi_arena_fork_stop_purges(void)
+{
+    ouroi_lock_acquire(&purge_lock);
 }
 
 void ouroi_arena_fork_prepare(void)
@@ -546,6 +579,7 @@ void ouroi_arena_fork_done(bool child)
     release(&ouroi_space_lock);
     for (unsigned i = ouroi_machine.nodes; i-- > 0;)
         release(&arenas[i].lock);
+    release(&purge_lock);
     ouroi_purger_fork_done(child);
 }
 
@@ -650,7 +684,7 @@ unsigned ouroi_arena_check(void)
             free_slices += ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES);
             dirty += ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
         }
-        /* slices that are being purged are out of `free` for a moment: fewer is no violation */
+        /* slices that are being purged are out of `free` meanwhile: fewer is no violation */
         if (mapped != arena->mapped_slices || free_slices > arena->free_slices || dirty > arena->dirty_slices) {
             ouroi_warn("check: arena %u: counts of slices are wrong", node);
             bad++;

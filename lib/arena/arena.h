@@ -134,11 +134,15 @@ size_t ouroi_large_good_size(size_t size);
  * run: of the block; it may be replaced. */
 void *ouroi_large_resize(struct ouroi_run *run, size_t size);
 
-/* Gives back: dirty memory that has aged (all: at once). Returns bytes. */
+/* Gives back: what the layers above keep unused, and dirty memory that has aged (all: at once). Returns bytes. */
 size_t ouroi_arena_purge(bool all);
 
-/* After memory could not be had: purges, unmaps what is wholly unused. True if that gave anything. */
-bool ouroi_arena_reclaim(void);
+/* How often that was done so far. */
+uint32_t ouroi_arena_purges(void);
+/* After a try for memory that failed, and that began when ouroi_arena_purges() was `since`: gives all back that is unused,
+ * or waits for who does, as what is on its way back is out of reach meanwhile. True: there may be memory now. */
+bool ouroi_arena_reclaim(uint32_t since);
+#define OUROI_TRIES 8 /* for memory, before there is none */
 
 /* Says that there may be something to give back: `bytes` dirty, or idle. */
 void ouroi_purger_note(size_t bytes);
@@ -152,8 +156,7 @@ OUROI_INLINE void ouroi_purger_poll(void)
         ouroi_purger_start();
 }
 
-/* Hooks of the layers above, called by the background thread and by reclaim, no lock held: pass on memory that these
- * keep unused. */
+/* Hook of the layers above, called with no lock of theirs or of the arenas held: passes on memory that they keep unused. */
 extern size_t (*ouroi_arena_idle_hook)(bool all);
 
 /* Memory for heaps, descriptors and the like: zero, aligned to a cache line, never given back. NULL: none. */
@@ -183,7 +186,9 @@ unsigned ouroi_arena_check(void);
 /* Whether p lies in memory that is handed out (interior of huge blocks included). */
 bool ouroi_arena_owns(const void *p);
 
-/* fork: before it, all locks are taken; after it, released, or reset in the child. */
+/* fork: before it, all locks are taken, that of giving back first, so that nothing is on its way then; after it, released,
+ * or reset in the child. */
+void ouroi_arena_fork_stop_purges(void);
 void ouroi_arena_fork_prepare(void);
 void ouroi_arena_fork_done(bool child);
 

@@ -115,9 +115,13 @@ void *ouroi_huge_alloc(size_t size, size_t alignment)
     alignment = alignment < OUROI_CHUNK_BYTES ? OUROI_CHUNK_BYTES : alignment;
     unsigned node = ouroi_arena_node();
     node = node < ouroi_machine.nodes ? node : 0;
-    struct huge *huge = take(bytes, alignment, node, 0);
-    if (huge == NULL && ouroi_arena_reclaim())
+    struct huge *huge = NULL;
+    for (unsigned tries = 0; tries < OUROI_TRIES; tries++) {
+        uint32_t since = ouroi_arena_purges();
         huge = take(bytes, alignment, node, 0);
+        if (huge != NULL || !ouroi_arena_reclaim(since))
+            break;
+    }
     if (huge == NULL)
         return NULL;
     set_slice(huge->run.start, &huge->run);

@@ -98,8 +98,6 @@ static void *purger(void *unused)
         uint64_t delay = ouroi_options.purge_delay_ns;
         bool pressed = may_open && is_under_pressure();
         ouroi_os.futex_wait(&never, 0, (pressed ? delay / 4 : delay) + 1);
-        if (ouroi_arena_idle_hook != NULL)
-            ouroi_arena_idle_hook(false);
         ouroi_arena_purge(false);
     }
     return NULL;

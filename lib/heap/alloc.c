@@ -14,8 +14,6 @@ enum {
     SHRINKS_AFTER = 4, /* pools released, with none fetched between, that show a thread giving up its memory */
     NOTE_FRACTION = 4, /* a pool is looked at when a quarter of it came free */
 };
-#define IDLE_MIN_BYTES ((size_t)1 << 20)   /* free bytes that a thread may own in any case, */
-#define IDLE_ALONE_BYTES ((size_t)8 << 20) /* and the only one, whose pools nobody else could use, but the kernel */
 
 void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
 {
@@ -146,8 +144,8 @@ void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
     }
     note_idle(heap, pool);
     arm_partial(pool);
-    size_t bound = ouroi_heap_threads() > 1 ? IDLE_MIN_BYTES : IDLE_ALONE_BYTES;
-    if (heap->idle_bytes > bound && heap->idle_bytes > heap->partial_bytes / 2) {
+    heap->owned_max = ouroi_heap_owned_max();
+    if (heap->idle_bytes > heap->owned_max / 2 && heap->idle_bytes > heap->partial_bytes / 2) {
         ouroi_heap_remove_partial(heap, pool);
         ouroi_heap_let_go(heap, pool);
     }
@@ -162,6 +160,7 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
         return pool;
     }
     heap->releases = 0;
+    heap->owned_max = ouroi_heap_owned_max();
     ouroi_heap_flush_batches(heap);
     unsigned node = ouroi_arena_node();
     node = node < ouroi_machine.nodes ? node : 0;
@@ -177,9 +176,12 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     return pool;
 }
 
-static void *pop_stash(struct ouroi_bin *bin)
+static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
 {
+    heap->stash_bytes -= bin->pool_bytes;
     struct ouroi_block *block = bin->stash;
+    if (heap->nodes)
+        ouroi_nodes_note_young(heap, &block->key->run);
     bin->stash = block->next;
     OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
     OUROI_OWNED_ADD(&bin->unstashed, 1);
@@ -197,7 +199,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             if (ouroi_pool_replenish(pool))
                 return ouroi_pool_pop(pool);
             if (heap->bins[size_class].stash != NULL)
-                return pop_stash(&heap->bins[size_class]);
+                return pop_stash(heap, &heap->bins[size_class]);
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)

@@ -10,6 +10,11 @@
 #include <pthread.h>
 #include <string.h>
 
+#define OWNED_ALONE_BYTES ((size_t)12 << 20) /* of the only thread, whose pools nobody else could use, but the kernel */
+#define OWNED_BYTES ((size_t)2 << 20)        /* of one of several */
+#define OWNED_ALL_BYTES ((size_t)32 << 20)   /* of all, where they are many */
+#define OWNED_LEAST_BYTES ((size_t)256 << 10)
+
 static struct ouroi_lock start_lock = OUROI_LOCK_INIT(OUROI_RANK_START);
 static struct ouroi_lock heaps_lock = OUROI_LOCK_INIT(OUROI_RANK_HEAPS);
 static struct ouroi_heap *all_heaps, *idle_heaps;
@@ -36,9 +41,14 @@ bool ouroi_heap_is_late(void)
     return late;
 }
 
-unsigned ouroi_heap_threads(void)
+size_t ouroi_heap_owned_max(void)
 {
-    return ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+    unsigned threads = ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+    if (threads <= 1)
+        return OWNED_ALONE_BYTES;
+    if (OUROI_LIKELY(threads <= OWNED_ALL_BYTES / OWNED_BYTES))
+        return OWNED_BYTES;
+    return threads < OWNED_ALL_BYTES / OWNED_LEAST_BYTES ? OWNED_ALL_BYTES / threads : OWNED_LEAST_BYTES;
 }
 
 /* The thread's end. What other destructors, and libc, still allocate after this comes from a heap for latecomers. */
@@ -83,13 +93,14 @@ static struct ouroi_heap *new_heap(void)
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         size_t room = OUROI_STASH_BYTES / ouroi_class_bytes(c);
         heap->bins[c].stash_room = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
+        heap->bins[c].pool_bytes = ouroi_pool_slices(ouroi_class_bytes(c)) * (uint32_t)OUROI_SLICE_BYTES;
     }
     heap->next = all_heaps;
     all_heaps = heap;
     return heap;
 }
 
-static struct ouroi_heap *take_heap(bool nodes)
+static struct ouroi_heap *try_to_take_heap(bool nodes)
 {
     ouroi_lock_acquire(&heaps_lock);
     struct ouroi_heap *heap = new_heap();
@@ -103,14 +114,24 @@ static struct ouroi_heap *take_heap(bool nodes)
     return heap;
 }
 
+static struct ouroi_heap *take_heap(bool nodes)
+{
+    struct ouroi_heap *heap = NULL;
+    for (unsigned tries = 0; tries < OUROI_TRIES; tries++) {
+        uint32_t since = ouroi_arena_purges();
+        heap = try_to_take_heap(nodes);
+        if (heap != NULL || !ouroi_arena_reclaim(since))
+            break;
+    }
+    return heap;
+}
+
 int ouroi_nodes_attach(void)
 {
     /* Its list of young runs lies in the thread's first heap, which is not to be made under a lock. */
     if (ouroi_heap_start() != 0 || (ouroi_heap_self == &ouroi_heap_empty && !late && ouroi_heap_attach() == NULL))
         return -ENOMEM;
     struct ouroi_heap *heap = take_heap(true);
-    if (heap == NULL && ouroi_arena_reclaim())
-        heap = take_heap(true);
     if (heap == NULL)
         return -ENOMEM;
     ouroi_nodes_self = heap;
@@ -131,8 +152,6 @@ struct ouroi_heap *ouroi_heap_attach(void)
     if (late || ouroi_heap_start() != 0)
         return NULL;
     struct ouroi_heap *heap = take_heap(false);
-    if (heap == NULL && ouroi_arena_reclaim())
-        heap = take_heap(false);
     if (heap == NULL)
         return NULL;
     ouroi_heap_self = heap;
@@ -189,6 +208,7 @@ static void before_fork(void)
     ouroi_lock_acquire(&heaps_lock);
     ouroi_region_fork_prepare();
     ouroi_secure_fork_prepare();
+    ouroi_arena_fork_stop_purges();
     ouroi_pool_fork_prepare();
     ouroi_arena_fork_prepare();
     ouroi_lock_all_held(true);

@@ -4,7 +4,7 @@
  * Invariants  a pool whose slices name a heap as owner is that heap's current pool of its class or in its `partial` list;
  *             a full pool has no owner, and of the blocks of such that its last owner frees a few wait in the stash, so that
  *             a heap which is full, where each malloc follows a free, need not claim a pool for each; direct[i] is the current pool of the class of i * 16 bytes;
- *             partial_bytes is the sum of the bytes of pools in `partial` lists.
+ *             partial_bytes is the sum of the bytes of pools in `partial` lists. It and stash_bytes grow up to owned_max.
  * Sync        a heap is used by its thread alone, with no lock. Heaps are never freed: [HEAPS] is a lock.
  */
 #ifndef OUROI_HEAP_H
@@ -21,7 +21,9 @@ struct ouroi_bin {
     struct ouroi_pool *first, *last; /* partial pools: the one claimed last is last */
     struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
                                         pools count them as used */
-    uint32_t stashed, stash_room;
+    uint32_t stashed;
+    uint32_t stash_room;
+    uint32_t pool_bytes;
     uint64_t unstashed; /* blocks taken from it again, each a free and a malloc that no pool has counted */
 };
 
@@ -39,10 +41,12 @@ struct ouroi_heap {
     struct ouroi_bin bins[OUROI_CLASSES];
     struct ouroi_batch batches[OUROI_BATCHES];
     size_t partial_bytes;
-    size_t idle_bytes;            /* free in `partial` pools, as of their last countdown */
-    unsigned spares;              /* empty pools kept */
-    unsigned releases;            /* pools released since one was fetched */
-    struct ouroi_heap *next;      /* all heaps */
+    size_t idle_bytes;       /* free in `partial` pools, as of their last countdown */
+    size_t stash_bytes;      /* of the pools that blocks in a stash keep, were each in a pool of its own */
+    size_t owned_max;        /* bytes of pools that the thread may keep from others by either; looked up now and then */
+    unsigned spares;         /* empty pools kept */
+    unsigned releases;       /* pools released since one was fetched */
+    struct ouroi_heap *next; /* all heaps */
     struct ouroi_heap *next_idle; /* those without a thread */
     bool used;                    /* has a thread */
     /* A thread's second heap, for tracked objects. */
@@ -120,5 +124,7 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts);
 
 /* Violations found, each one line. */
 unsigned ouroi_heap_check(void);
+/* What the layers above have to check; NULL: nothing. */
+extern OUROI_HIDDEN unsigned (*ouroi_heap_check_hook)(void);
 
 #endif

@@ -24,6 +24,8 @@ static int attach(struct ouroi_thread *thread)
     self->allowance = self->granted = 0; /* the first tracked object asks */
     thread->nodes = ouroi_nodes_self;
     ouroi_object_self = self;
+    if (ouroi_object_has_orphans())
+        ouroi_thread_request(thread, OUROI_REQUEST_OTHER); /* for its first safepoint */
     return 0;
 }
 
@@ -101,6 +103,7 @@ static void fork_child(struct ouroi_thread *thread)
 
 __attribute__((constructor(102))) static void object_starts(void)
 {
+    ouroi_heap_check_hook = ouroi_object_check_stopped;
     ouroi_world_hooks.attach = attach;
     ouroi_world_hooks.detach = detach;
     ouroi_world_hooks.blocking = blocking;

@@ -25,9 +25,8 @@ void ouroi_object_misuse(const ouro_object *obj, const char *what)
         ouroi_fail("%s of %p, which is not an object of this heap", what, (const void *)obj);
     if ((shared & OURO_FLAG_ALIVE_) != 0)
         type = ouroi_type_numbered(ouroi_type_index(shared));
-    else if (ouro_block_size(obj) >= sizeof *obj + sizeof(uint64_t))
-        type =
-            ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1)); /* left there when it died */
+    else
+        type = ouroi_object_dead_type(obj);
     ouroi_fail("%s of object %p of type %s", what, (const void *)obj, ouroi_type_name(type));
 }
 
@@ -108,25 +107,38 @@ static OUROI_COLD void merge_stopped(struct ouroi_thread *owner, ouro_object *ob
     ouroi_world_start();
 }
 
+/* The count of a merged object has come to zero by this thread. */
+static void last(ouro_object *obj)
+{
+    if (OUROI_UNLIKELY(ouroi_thread_get() == NULL)) {
+        ouroi_object_leave_orphan(obj);
+        return;
+    }
+    ouroi_object_die(ouroi_object_self, obj);
+}
+
 /* The caller has just set QUEUED, and holds no reference any more. */
 static void deliver(ouro_object *obj)
 {
     /* relaxed: QUEUED keeps it */
     struct ouroi_thread *owner = ouroi_thread_of(ouroi_atomic_load_relaxed(&obj->ouro_owner_));
     struct ouroi_thread *thread = ouroi_thread_get();
-    if (thread == NULL)
-        return;            /* no memory to register with: it is leaked, which nothing can be done about */
     if (owner == thread) { /* this thread came by the number just now */
         if (merge(obj))
-            ouroi_object_die(ouroi_object_self, obj);
+            last(obj);
         return;
     }
     if (ouroi_thread_hold(owner)) {
         bool dead = merge(obj);
         ouroi_thread_release(owner);
         if (dead)
-            ouroi_object_die(ouroi_object_self, obj);
+            last(obj);
         return;
+    }
+    if (OUROI_UNLIKELY(thread == NULL)) { /* no memory to register with, or past the thread's end */
+        if (push(ouroi_object_thread(owner), obj))
+            ouroi_thread_request(owner, OUROI_REQUEST_MERGE);
+        return; /* an owner that blocks meanwhile takes it in at its next safepoint */
     }
     if (!push(ouroi_object_thread(owner), obj)) {
         merge_stopped(owner, obj);
@@ -168,16 +180,6 @@ void ouro_incref_slow_(ouro_object *obj)
         immortalize(obj); /* the ceiling */
 }
 
-/* The count of a merged object has come to zero by this thread. */
-static void last(ouro_object *obj)
-{
-    if (OUROI_UNLIKELY(ouroi_thread_get() == NULL)) {
-        ouroi_object_leave_orphan(obj);
-        return;
-    }
-    ouroi_object_die(ouroi_object_self, obj);
-}
-
 void ouro_decref_slow_(ouro_object *obj)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: a first guess for the swap */
@@ -196,7 +198,7 @@ void ouro_decref_slow_(ouro_object *obj)
         }
         int64_t count = ouroi_shared_count(shared);
         bool merged = (shared & OURO_FLAG_MERGED_) != 0;
-        if (OUROI_UNLIKELY(merged && count <= 0))
+        if (OUROI_UNLIKELY(count <= 0 && (merged || (shared & OURO_FLAG_DYING_) != 0)))
             ouroi_object_misuse(obj, "count below zero");
         bool queue = !merged && count <= 0 && (shared & OURO_FLAG_QUEUED_) == 0;
         uint64_t next = (shared - OURO_SHARED_ONE_) | (queue ? OURO_FLAG_QUEUED_ : 0);
@@ -216,6 +218,11 @@ void ouro_decref_last_(ouro_object *obj)
 {
     uint64_t shared =
         ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
+    if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
+                     (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {
+        ouroi_object_free_plain(obj, shared);
+        return;
+    }
     const uint64_t harmless = OURO_FLAG_FINALIZED_;
     if (OUROI_LIKELY((shared & ~harmless) == (OURO_SHARED_ZERO_ | ouroi_shared_type(shared)))) {
         ouroi_object_die(ouroi_object_self, obj);

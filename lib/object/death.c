@@ -72,13 +72,6 @@ static void free_block(ouro_object *obj)
         ouroi_heap_free(obj);
 }
 
-/* What is left in a freed block for who uses it after: the number of its type, where there is room behind the header. */
-OUROI_INLINE void leave_name(ouro_object *obj, uint64_t shared, size_t size)
-{
-    if (size >= sizeof *obj + sizeof(uint64_t))
-        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
-}
-
 void ouroi_limbo_look(struct ouroi_object_thread *self)
 {
     struct ouroi_limbo *waiting = &self->waiting;
@@ -130,24 +123,27 @@ static void adopt_left(struct ouroi_object_thread *self)
     }
 }
 
-static void release(struct ouroi_object_thread *self, ouro_object *obj, const ouro_type *type, uint64_t shared)
+OUROI_INLINE void release(struct ouroi_object_thread *self, ouro_object *obj, bool tracked, uint64_t shared)
 {
-    const struct ouroi_type *private = ouroi_type_private(type);
-    leave_name(obj, shared, type->size);
-    if (private->tracked && self->allowance < self->granted)
-        self->allowance++;
-    if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0))
+    if (OUROI_UNLIKELY(ouroi_options.secure))
+        ouroi_object_note_grave(obj);
+    if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0)) {
+        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
+        self->allowance += tracked && self->allowance < self->granted;
         put_in_limbo(self, obj);
-    else if (private->tracked)
+    } else if (tracked) {
+        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
+        self->allowance += self->allowance < self->granted;
         ouroi_nodes_free(ouroi_nodes_self, obj);
-    else
-        ouroi_heap_free(obj);
+    } else {
+        ouroi_object_free_plain(obj, shared);
+    }
 }
 
 void ouroi_object_release_memory(ouro_object *obj)
 {
     uint64_t shared = ouroi_object_set_flag(obj, OURO_FLAG_DYING_);
-    release(ouroi_object_self, obj, ouroi_type_of(obj), shared);
+    release(ouroi_object_self, obj, ouroi_type_private(ouroi_type_of(obj))->tracked, shared);
 }
 
 /* A reference in a member or item: others may read it, where it is a slot. */
@@ -226,7 +222,7 @@ static void destroy(struct ouroi_object_thread *self, ouro_object *obj, const ou
     drop_refs(obj, type);
     if (type->destroy != NULL)
         type->destroy(obj);
-    release(self, obj, type, shared);
+    release(self, obj, ouroi_type_private(type)->tracked, shared);
 }
 
 void ouroi_object_destroy(ouro_object *obj)
@@ -235,7 +231,7 @@ void ouroi_object_destroy(ouro_object *obj)
     const ouro_type *type = ouroi_type_of(obj);
     if (type->destroy != NULL)
         type->destroy(obj);
-    release(ouroi_object_self, obj, type, shared);
+    release(ouroi_object_self, obj, ouroi_type_private(type)->tracked, shared);
 }
 
 /* An object that is on no list any more, DYING. */
@@ -289,21 +285,39 @@ void ouroi_object_drain(struct ouroi_thread *thread)
 
 void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj)
 {
-    const ouro_type *type = ouroi_type_of(obj);
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: its count is zero: nobody else's */
-    if (OUROI_LIKELY(ouroi_type_private(type)->plain && (shared & OURO_FLAG_SEEN_) == 0)) {
-        leave_name(obj, shared, type->size);
-        ouroi_heap_free(obj);
+    if ((shared & (OUROI_SHARED_PLAIN | OURO_FLAG_SEEN_)) == OUROI_SHARED_PLAIN) {
+        ouroi_object_free_plain(obj, shared);
         return;
     }
     if (self->draining) {
         ouroi_object_put_dying(self, obj);
         return;
     }
+    const ouro_type *type = ouroi_type_of(obj);
     self->draining = true;
-    ouroi_atomic_store_relaxed(&obj->ouro_shared_, shared | OURO_FLAG_DYING_); /* relaxed: the same */
-    bury(self, obj);
-    drain(self);
+    if (OUROI_LIKELY(ouroi_type_private(type)->maps_only && (shared & OURO_FLAG_SEEN_) == 0)) {
+        drop_refs(obj, type); /* calls nothing of the program: what dies by this is put on the list */
+        release(self, obj, true, shared);
+    } else {
+        ouroi_atomic_store_relaxed(&obj->ouro_shared_, shared | OURO_FLAG_DYING_); /* relaxed: the same */
+        bury(self, obj);
+    }
+    if (self->dying != NULL)
+        drain(self);
+    self->draining = false;
+}
+
+bool ouroi_object_has_orphans(void)
+{
+    /* relaxed: a look */
+    return ouroi_atomic_load_relaxed(&orphans) != NULL || ouroi_atomic_load_relaxed(&left) != NULL;
+}
+
+static void ask(struct ouroi_thread *thread, void *arg)
+{
+    (void)arg;
+    ouroi_thread_request(thread, OUROI_REQUEST_OTHER);
 }
 
 void ouroi_object_leave_dying(struct ouroi_object_thread *self)
@@ -320,4 +334,5 @@ void ouroi_object_leave_orphan(ouro_object *obj)
     /* relaxed: its count is zero */
     ouroi_atomic_store_relaxed(&obj->ouro_shared_, ouroi_atomic_load_relaxed(&obj->ouro_shared_) | OURO_FLAG_DYING_);
     push_shared(&orphans, obj);
+    ouroi_thread_each(ask, NULL);
 }

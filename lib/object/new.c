@@ -10,27 +10,16 @@
 
 void (*ouroi_object_gc_hook)(struct ouroi_thread *thread);
 
-/* What ouro_self_ is, as one word, for a registered thread that nobody has asked for anything; but for its number. */
-#define SELF_QUIET ((uint64_t)1 << 48)
-#define SELF_NUMBER ((uint64_t)0xffff << 32)
-_Static_assert(offsetof(struct ouro_self_, number) == 4 && offsetof(struct ouro_self_, registered) == 6, "self_word");
+/* ouro_self_'s first words: request in bits 31..0, the number in 47..32. Of a thread that has a number, and that nobody asks
+ * for anything, this and 1 is the first word of an object that it makes. */
+_Static_assert(offsetof(struct ouro_self_, number) == 4 && offsetof(struct ouro_self_, zero) == 6, "self_word");
+_Static_assert(offsetof(ouro_object, ouro_owner_) == 4 && offsetof(ouro_object, ouro_items_) == 6, "self_word");
+#define SELF_NONE ((uint64_t)OUROI_NUMBER_NONE << 32)
 
 OUROI_INLINE uint64_t self_word(void)
 {
-    uint64_t word;
-    /* relaxed: the bits of request are a wish */
-    uint32_t request = ouroi_atomic_load_relaxed(&ouro_self_.request);
-    word = request | (uint64_t)ouro_self_.number << 32 | (uint64_t)ouro_self_.registered << 48;
-    return word;
-}
-
-/* Zeroes [from, to), multiples of 16 bytes apart from both; small sizes. */
-OUROI_INLINE void zero(char *from, const char *to)
-{
-    do {
-        memset(from, 0, 16);
-        from += 16;
-    } while (from < to);
+    /* relaxed: the bits of request are a wish; the number is the thread's own */
+    return ouroi_atomic_load_relaxed((uint64_t *)(void *)&ouro_self_);
 }
 
 /* Writes the header of a block, which makes it an object. */
@@ -45,6 +34,8 @@ OUROI_INLINE void *be_born(ouro_object *obj, uint16_t number, uint64_t birth)
     ouroi_atomic_store_relaxed(&obj->ouro_shared_, owned ? birth : merged);
     return obj;
 }
+
+enum { ZEROED_INLINE = 256 }; /* larger ones are left to memset, which costs more than the way there */
 
 /* A safepoint, and perhaps a collection. */
 static int look_around(const struct ouroi_type *private)
@@ -86,11 +77,12 @@ static OUROI_NOINLINE void *new_slow(ouro_type *type, size_t items)
         bytes = ouroi_align_up(bytes, sizeof(size_t));
     ouro_object *obj;
     if (!private->tracked) {
-        obj = ouroi_heap_alloc_zero(bytes);
+        obj = ouroi_heap_alloc_zero(bytes < 2 * sizeof *obj ? 2 * sizeof *obj : bytes);
     } else if (bytes <= OUROI_SMALL_MAX) {
-        obj = ouroi_nodes_alloc(ouroi_nodes_self, ouroi_class_of(bytes));
+        unsigned size_class = ouroi_object_class(bytes);
+        obj = ouroi_nodes_alloc(ouroi_nodes_self, size_class);
         if (obj != NULL)
-            memset((char *)obj + sizeof *obj, 0, ouroi_class_bytes(ouroi_class_of(bytes)) - sizeof *obj);
+            memset((char *)obj + sizeof *obj, 0, ouroi_class_bytes(size_class) - sizeof *obj);
     } else {
         obj = ouroi_nodes_alloc_large(ouroi_nodes_self, bytes);
     }
@@ -110,30 +102,39 @@ void *ouro_new(ouro_type *type)
         return new_slow(type, 0);
     const struct ouroi_type *private = ouroi_type_private(type);
     uint64_t word = self_word();
-    /* [TYPE look] acquire, pairs with [TYPE give] */
-    if (OUROI_UNLIKELY((word & ~SELF_NUMBER) != SELF_QUIET || ouroi_atomic_load_acquire(&private->index) == 0 ||
-                       private->size_class == 0))
+    size_t size = type->size;
+    if (OUROI_UNLIKELY((uint32_t)word != 0 || word == SELF_NONE || size > ZEROED_INLINE))
         return new_slow(type, 0);
-    size_t bytes = type->size;
-    ouro_object *obj;
+    /* [TYPE look] acquire, pairs with [TYPE give]. A type that has no place yet leads to class 0, which never has a block. */
+    size_t bin = offsetof(struct ouroi_heap, bins[0].current) + ouroi_atomic_load_acquire(&private->bin);
+    struct ouroi_heap *heap = ouroi_heap_self;
+    struct ouroi_object_thread *self = NULL;
     if (private->tracked) {
-        struct ouroi_object_thread *self = ouroi_object_self;
+        heap = ouroi_nodes_self;
+        self = ouroi_object_self;
         if (OUROI_UNLIKELY(self->allowance <= 0))
             return new_slow(type, 0);
-        obj = ouroi_pool_pop(ouroi_nodes_self->bins[private->size_class].current);
-        if (OUROI_UNLIKELY(obj == NULL))
-            return new_slow(type, 0);
-        self->allowance--;
-    } else {
-        obj = ouroi_heap_alloc_fast(bytes);
-        if (OUROI_UNLIKELY(obj == NULL))
-            return new_slow(type, 0);
     }
-    if (bytes <= 256)
-        zero((char *)obj + 16, (char *)obj + bytes);
-    else
-        memset((char *)obj + 16, 0, bytes - 16);
-    return be_born(obj, (uint16_t)(word >> 32), private->birth);
+    struct ouroi_pool *pool = *(struct ouroi_pool **)(void *)((char *)heap + bin);
+    struct ouroi_block *block = pool->free;
+    if (OUROI_UNLIKELY(block == NULL))
+        return new_slow(type, 0);
+    OUROI_SEEN_ADD(&pool->seen_allocs, 1);
+    OUROI_OWNED_SET(&pool->free, block->next);
+    OURO_ASSERT(ouroi_pool_mark(pool, block, true));
+    if (self != NULL)
+        self->allowance--;
+    char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + size;
+    do {
+        memset(at, 0, 16);
+        at += 16;
+    } while (at < end);
+    ouro_object *obj = (ouro_object *)(void *)block;
+    word++;
+    memcpy(obj, &word, sizeof word);
+    /* relaxed: who gets to know of it is told by the program */
+    ouroi_atomic_store_relaxed(&obj->ouro_shared_, private->birth);
+    return obj;
 }
 
 void *ouro_new_items(ouro_type *type, size_t items)

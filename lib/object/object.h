@@ -21,12 +21,13 @@
 
 /* Types. What ouro_private_ holds. */
 struct ouroi_type {
-    uint64_t birth;     /* the shared word of a new object */
-    uint32_t index;     /* bits 31..8 of that; 0: not yet looked at */
-    uint8_t size_class; /* of an object without items; 0: too large */
-    bool tracked;       /* its objects are nodes */
-    bool plain;         /* dies with no more ado: no refs, finalize, destroy, clear */
-    bool maps_only;     /* its references are all in refs and items: no traverse, clear, finalize or destroy */
+    uint64_t birth; /* the shared word of a new object */
+    uint32_t index; /* bits 31..8 of that; 0: not yet looked at. Odd: plain */
+    uint32_t
+        bin; /* where in a heap the current pool is for objects without items, from that of class 0; 0: go slowly */
+    bool tracked;   /* its objects are nodes */
+    bool plain;     /* dies with no more ado: no refs, finalize, destroy, clear */
+    bool maps_only; /* its references are all in refs and items: no traverse, clear, finalize or destroy */
     uint64_t spare[3];
 };
 _Static_assert(sizeof(struct ouroi_type) <= sizeof(((ouro_type *)0)->ouro_private_), "ouro_private_");
@@ -38,6 +39,8 @@ OUROI_INLINE struct ouroi_type *ouroi_type_private(const ouro_type *type)
 
 /* Type number i is in ouroi_types[i >> 12][i & 4095]. */
 extern OUROI_HIDDEN ouro_type **ouroi_types[4096];
+
+#define OUROI_SHARED_PLAIN ((uint64_t)1 << 8) /* the lowest bit of the type's number */
 
 OUROI_INLINE uint32_t ouroi_type_index(uint64_t shared)
 {
@@ -169,5 +172,7 @@ size_t ouroi_distributed_collect(struct ouroi_object_thread *self);
 
 /* Violations found, each one line; the world is stopped. */
 unsigned ouroi_object_check(void);
+/* The layers above add theirs, with the world stopped. */
+extern OUROI_HIDDEN unsigned (*ouroi_object_check_more)(void);
 
 #endif

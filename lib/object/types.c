@@ -13,7 +13,7 @@ enum { TYPES_PER_PAGE = 4096, PAGES = 4096 };
 
 ouro_type **ouroi_types[PAGES];
 static struct ouroi_lock types_lock = OUROI_LOCK_INIT(OUROI_RANK_TYPES);
-static uint32_t type_count = 1; /* 0 is no type */
+static uint32_t type_count = 2; /* the next number; even. 0 and 1 are no types */
 
 static bool is_wrong(const ouro_type *type)
 {
@@ -31,8 +31,12 @@ static bool is_wrong(const ouro_type *type)
 
 static int give_number(ouro_type *type, struct ouroi_type *private)
 {
-    uint32_t index = type_count;
-    if (index == TYPES_PER_PAGE * PAGES)
+    private->tracked = type->ref_count != 0 || type->items_are_refs || type->traverse != NULL;
+    bool callbacks = type->finalize != NULL || type->destroy != NULL || type->clear != NULL;
+    private->plain = !private->tracked && !callbacks && !ouroi_options.secure; /* whose dead are remembered */
+    private->maps_only = private->tracked && type->traverse == NULL && !callbacks;
+    uint32_t index = type_count + private->plain;
+    if (index >= TYPES_PER_PAGE * PAGES)
         return -ENOMEM;
     ouro_type ***page = &ouroi_types[index / TYPES_PER_PAGE];
     if (*page == NULL) {
@@ -42,14 +46,12 @@ static int give_number(ouro_type *type, struct ouroi_type *private)
         ouroi_atomic_store_relaxed(page, fresh); /* relaxed: published with the number */
     }
     ouroi_atomic_store_relaxed(&(*page)[index % TYPES_PER_PAGE], type); /* relaxed: the same */
-    type_count = index + 1;
-    private->tracked = type->ref_count != 0 || type->items_are_refs || type->traverse != NULL;
-    private->plain = !private->tracked && type->finalize == NULL && type->destroy == NULL && type->clear == NULL;
-    private->maps_only = private->tracked && type->traverse == NULL && type->finalize == NULL &&
-                         type->destroy == NULL && type->clear == NULL;
-    private->size_class = type->size <= OUROI_SMALL_MAX ? (uint8_t)ouroi_class_of(type->size) : 0;
+    OUROI_OWNED_SET(&type_count, type_count + 2);
     private->birth = OURO_SHARED_ZERO_ | (uint64_t)index << 8 | OURO_FLAG_ALIVE_;
     /* [TYPE give] release, pairs with [TYPE look]: what was written above */
+    if (type->size <= OUROI_SMALL_MAX)
+        ouroi_atomic_store_release(&private->bin,
+                                   (uint32_t)(ouroi_object_class(type->size) * sizeof(struct ouroi_bin)));
     ouroi_atomic_store_release(&private->index, index);
     return 0;
 }
@@ -98,6 +100,35 @@ ouro_type *ouroi_type_numbered(uint32_t index)
     if (index == 0 || index >= OUROI_OWNED_GET(&type_count))
         return NULL;
     return ouroi_types[index / TYPES_PER_PAGE][index % TYPES_PER_PAGE];
+}
+
+/* Where OURO_SECURE=1 wipes freed blocks: which types the dead had, of each address class the last. */
+enum { GRAVES = 1024 };
+static struct {
+    const ouro_object *obj;
+    const ouro_type *type;
+} graves[GRAVES];
+
+static unsigned grave_of(const ouro_object *obj)
+{
+    return (unsigned)((uintptr_t)obj * 0x9e3779b97f4a7c15u >> 54);
+}
+
+void ouroi_object_note_grave(const ouro_object *obj)
+{
+    unsigned i = grave_of(obj);
+    /* relaxed: a message may name a type too many */
+    ouroi_atomic_store_relaxed(&graves[i].obj, obj);
+    ouroi_atomic_store_relaxed(&graves[i].type, (const ouro_type *)ouroi_type_of(obj));
+}
+
+const ouro_type *ouroi_object_dead_type(const ouro_object *obj)
+{
+    unsigned i = grave_of(obj);
+    if (ouroi_options.secure)
+        /* relaxed: see above */
+        return ouroi_atomic_load_relaxed(&graves[i].obj) == obj ? ouroi_atomic_load_relaxed(&graves[i].type) : NULL;
+    return ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1));
 }
 
 /* A count of items that the header has no room for lies at the end of the block. */

@@ -4,7 +4,7 @@
  * Who may take which step
  *   owned -> unowned            its owner (ouroi_pool_disown)
  *   unowned -> owned            its last owner, any thread through the shelf, and the thread whose free is the last one
- *   unowned -> listed           the thread whose push makes `threshold` blocks free, or the owner as it disowns
+ *   unowned -> listed           the thread whose push leaves `list_used` blocks in use, or the owner as it disowns
  *   owned -> released           its owner
  */
 #include "pool/pool.h"
@@ -19,13 +19,6 @@ enum {
     CARVE_BYTES = 4096,  /* carved at a time, at least a block */
     LISTED_FRACTION = 8, /* a pool with an eighth free is listed */
 };
-
-/* Slices of a pool: one, or what 8 blocks need. */
-static unsigned pool_slices(size_t block_bytes)
-{
-    size_t bytes = (size_t)1 << (ouroi_log2(block_bytes * 8 - 1) + 1);
-    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : 1;
-}
 
 #if OURO_DROPIN
 static bool give_states(struct ouroi_pool *pool)
@@ -78,15 +71,15 @@ static void take_states(struct ouroi_pool *pool)
 struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes)
 {
     size_t block_bytes = ouroi_class_bytes(size_class);
-    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes), 1, OUROI_RUN_POOL);
+    struct ouroi_run *run = ouroi_run_alloc(node, ouroi_pool_slices(block_bytes), 1, OUROI_RUN_POOL);
     if (run == NULL)
         return NULL;
     struct ouroi_pool *pool = ouroi_pool_of(run);
     run->size_class = (uint8_t)size_class;
     pool->block_bytes = (uint32_t)block_bytes;
     pool->capacity = (uint32_t)(run->bytes / block_bytes);
-    pool->threshold = pool->capacity / LISTED_FRACTION;
-    pool->threshold += pool->threshold == 0;
+    uint32_t listed_free = pool->capacity / LISTED_FRACTION;
+    pool->list_used = pool->capacity - (listed_free == 0 ? 1 : listed_free);
     for (uint32_t i = 0; pool->capacity <= OUROI_SPARSE_MAX && i < pool->capacity; i++)
         pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
     if (OURO_DEBUG)
@@ -226,7 +219,7 @@ enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, void *owner, bool
     if (used == 0)
         return OUROI_DISOWN_EMPTY;
     ouroi_run_set_owner(&pool->run, NULL);
-    bool list = pool->capacity - used >= pool->threshold;
+    bool list = used <= pool->list_used;
     struct ouroi_shelf *shelf = list ? ouroi_shelf_lock(pool) : NULL;
     uint64_t word = OUROI_REMOTE_OWNED;
     /* [POOL-OWNER give] release, pairs with [POOL-OWNER take]: all that this owner wrote */
@@ -302,7 +295,7 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
         bool owned = (word & OUROI_REMOTE_OWNED) != 0;
         uint32_t sum = owned ? ouroi_remote_count(word) + count : ouroi_remote_count(word) - count;
         bool last = !owned && sum == 0;
-        bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && pool->capacity - sum >= pool->threshold;
+        bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && sum <= pool->list_used;
         if (list && shelf == NULL)
             shelf = ouroi_shelf_lock(pool); /* the pool cannot vanish before this push */
         tail->next = ouroi_remote_list(word);

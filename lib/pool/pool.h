@@ -70,7 +70,7 @@ struct ouroi_pool {
     uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
     void *home; /* the last owner; compared, not followed, by others */
     uint32_t block_bytes;
-    uint32_t threshold;   /* free blocks that make it worth listing */
+    uint32_t list_used;   /* so many blocks in use, or fewer, make it worth listing */
     uint32_t listed_beat; /* when it came to its shelf; guarded by the shelf, with `linked` */
     bool linked;          /* on a shelf */
     /* the owner's, seldom written */
@@ -128,6 +128,13 @@ OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
     OUROI_OWNED_ADD(&pool->settled_frees, pool->armed - pool->countdown);
     OUROI_OWNED_SET(&pool->armed, armed);
     OUROI_OWNED_SET(&pool->countdown, armed);
+}
+
+/* Slices of a pool: one, or what 8 blocks need. */
+OUROI_INLINE unsigned ouroi_pool_slices(size_t block_bytes)
+{
+    size_t bytes = (size_t)1 << (ouroi_log2(block_bytes * 8 - 1) + 1);
+    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : 1;
 }
 
 /* A new pool, owned by nobody that the slices name; OWNED is set. nodes: for tracked objects, with a table of states, all 0.

@@ -15,8 +15,9 @@
 #include <limits.h>
 
 #define SIGNAL_AFTER_NS ((uint64_t)1000000) /* before a thread is sent the signal for the first time */
-#define SIGNAL_EVERY_NS ((uint64_t)200000)  /* and again: it was at work in the library */
-#define SIGNAL_EVERY_MAX_NS ((uint64_t)2000000)
+#define SIGNAL_EVERY_NS ((uint64_t)100000)  /* and again: it was at work in the library */
+#define SIGNAL_OFTEN 100                    /* times; then it is sent less often */
+#define SIGNAL_SELDOM_NS ((uint64_t)1000000)
 #define LET_IN_NS ((uint64_t)5000000)
 enum { SPINS = 200 };
 
@@ -155,7 +156,8 @@ static void signal_the_late(void)
 /* Waits until all that were asked have answered. */
 static void await_answers(void)
 {
-    uint64_t begin = 0, warn_at = UINT64_MAX, signal_at = UINT64_MAX, signal_every = SIGNAL_EVERY_NS;
+    uint64_t begin = 0, warn_at = UINT64_MAX, signal_at = UINT64_MAX;
+    unsigned signals = 0;
     uint32_t left;
     /* [STOP wait] seq_cst, pairs with [STOP answer] */
     for (unsigned spin = 0; (left = ouroi_atomic_load_seq_cst(&pending)) != 0; spin++) {
@@ -171,8 +173,7 @@ static void await_answers(void)
         }
         if (now >= signal_at) {
             signal_the_late();
-            signal_at = now + signal_every;
-            signal_every = signal_every * 2 > SIGNAL_EVERY_MAX_NS ? SIGNAL_EVERY_MAX_NS : signal_every * 2;
+            signal_at = now + (signals++ < SIGNAL_OFTEN ? SIGNAL_EVERY_NS : SIGNAL_SELDOM_NS);
         }
         if (now >= warn_at) {
             warn_of_the_late(now - begin);
