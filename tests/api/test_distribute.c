@@ -163,7 +163,7 @@ static void test_distributed_late(void **state)
         if (round < 2)
             assert_int_equal(ouro_distribute(probe), 0);
         else
-            puppet_do(&owner, order_distribute, probe);
+            puppet_do_while_polling(&owner, order_distribute, probe);
         ouro_safepoint();
         assert_int_equal(ouro_refcount(probe), 2);
         puppet_do(&owner, order_decref, probe);
