@@ -284,12 +284,14 @@ int64_t ouroi_object_count(const ouro_object *obj)
 
 size_t ouro_refcount(const void *obj)
 {
+    ouroi_object_check_use(obj, "refcount of a freed object:");
     int64_t count = ouroi_object_count(obj);
     return count < 0 ? 0 : (size_t)count;
 }
 
 void ouro_immortalize(void *obj)
 {
+    ouroi_object_check_use(obj, "immortalize of a freed object:");
     immortalize(obj);
 }
 
