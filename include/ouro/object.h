@@ -121,6 +121,22 @@ OURO_ATTR_EXPORT void ouro_incref_ceiling_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_slow_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_last_(ouro_object *obj);
 
+/* The owner's count is read by statistics and debuggers while its owner changes it: ThreadSanitizer is to know. */
+#if defined(__SANITIZE_THREAD__)
+#define OURO_RACES_SEEN_ 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define OURO_RACES_SEEN_ 1
+#endif
+#endif
+#ifdef OURO_RACES_SEEN_
+#define OURO_LOCAL_GET_(obj) __atomic_load_n(&(obj)->ouro_local_, __ATOMIC_RELAXED)
+#define OURO_LOCAL_SET_(obj, count) __atomic_store_n(&(obj)->ouro_local_, count, __ATOMIC_RELAXED)
+#else
+#define OURO_LOCAL_GET_(obj) ((obj)->ouro_local_)
+#define OURO_LOCAL_SET_(obj, count) ((void)((obj)->ouro_local_ = (count)))
+#endif
+
 /* Takes one more reference. obj: not NULL, and the caller holds a reference. O(1): the owner a plain increment, others one
  * atomic addition. */
 static inline void ouro_incref(void *obj)
@@ -128,8 +144,8 @@ static inline void ouro_incref(void *obj)
     ouro_object *self = (ouro_object *)obj;
     assert(self != NULL);
     if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
-        int32_t count = (int32_t)((uint32_t)self->ouro_local_ + 1);
-        self->ouro_local_ = count;
+        int32_t count = (int32_t)((uint32_t)OURO_LOCAL_GET_(self) + 1);
+        OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count < 0, 0))
             ouro_incref_ceiling_(self);
         return;
@@ -148,8 +164,8 @@ static inline void ouro_decref(void *obj)
     ouro_object *self = (ouro_object *)obj;
     assert(self != NULL);
     if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
-        int32_t count = self->ouro_local_ - 1;
-        self->ouro_local_ = count;
+        int32_t count = OURO_LOCAL_GET_(self) - 1;
+        OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count == 0, 0))
             ouro_decref_last_(self);
         return;
@@ -194,30 +210,31 @@ static inline void ouro_auto_drop_(void *variable)
 }
 
 /* lvalue = NULL, then decref of what it was, unless that was NULL. lvalue: evaluated once. */
-#define OURO_CLEAR(lvalue)                           \
-    do {                                             \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue); \
-        __typeof__(lvalue) ouro_old_ = *ouro_where_; \
-        *ouro_where_ = NULL;                         \
-        ouro_xdecref((void *)ouro_old_);             \
+#define OURO_CLEAR(lvalue)                                  \
+    do {                                                    \
+        __typeof__(lvalue) *ouro_clear_at_ = &(lvalue);     \
+        __typeof__(lvalue) ouro_cleared_ = *ouro_clear_at_; \
+        *ouro_clear_at_ = NULL;                             \
+        ouro_xdecref((void *)ouro_cleared_);                \
     } while (0)
 
-/* lvalue = value, a reference given away or NULL; then decref of what it was. */
-#define OURO_SETREF(lvalue, value)                   \
-    do {                                             \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue); \
-        __typeof__(lvalue) ouro_old_ = *ouro_where_; \
-        *ouro_where_ = (value);                      \
-        ouro_xdecref((void *)ouro_old_);             \
+/* lvalue = value, a reference given away or NULL; then decref of what lvalue was when value had been evaluated. */
+#define OURO_SETREF(lvalue, value)                         \
+    do {                                                   \
+        __typeof__(lvalue) *ouro_set_at_ = &(lvalue);      \
+        __typeof__(lvalue) ouro_set_to_ = (value);         \
+        __typeof__(lvalue) ouro_set_from_ = *ouro_set_at_; \
+        *ouro_set_at_ = ouro_set_to_;                      \
+        ouro_xdecref((void *)ouro_set_from_);              \
     } while (0)
 
 /* The value of lvalue, which is NULL after. */
-#define OURO_MOVE(lvalue)                              \
-    __extension__({                                    \
-        __typeof__(lvalue) *ouro_where_ = &(lvalue);   \
-        __typeof__(lvalue) ouro_value_ = *ouro_where_; \
-        *ouro_where_ = NULL;                           \
-        ouro_value_;                                   \
+#define OURO_MOVE(lvalue)                                \
+    __extension__({                                      \
+        __typeof__(lvalue) *ouro_move_at_ = &(lvalue);   \
+        __typeof__(lvalue) ouro_moved_ = *ouro_move_at_; \
+        *ouro_move_at_ = NULL;                           \
+        ouro_moved_;                                     \
     })
 
 /* OURO_AUTO struct node *n = ouro_new(&node_type);  drops the reference, or NULL, when n goes out of scope. */

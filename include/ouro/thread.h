@@ -47,7 +47,8 @@ OURO_ATTR_EXPORT int ouro_thread_stop_by_signal(int signo);
 struct ouro_self_ {
     uint32_t request;
     uint16_t number;
-    uint16_t registered;
+    uint16_t zero;
+    uint32_t registered;
 };
 OURO_ATTR_EXPORT extern __thread struct ouro_self_ ouro_self_ __attribute__((tls_model("initial-exec")));
 
@@ -73,9 +74,11 @@ static inline void ouro_blocking_leave_(int *turn)
 
 /* OURO_BLOCKING { read(fd, buf, n); }  The region ends however the block is left: break, return and goto too (not by
  * longjmp). */
-#define OURO_BLOCKING                                                                                        \
-    for (int ouro_turn_ __attribute__((cleanup(ouro_blocking_leave_))) = ouro_blocking_enter_(); ouro_turn_; \
-         ouro_turn_ = 0)
+#define OURO_BLOCKING OURO_BLOCKING_LINE_(__LINE__)
+#define OURO_BLOCKING_LINE_(line) OURO_BLOCKING_TURN_(line)
+#define OURO_BLOCKING_TURN_(line)                                                                         \
+    for (int ouro_turn_##line##_ __attribute__((cleanup(ouro_blocking_leave_))) = ouro_blocking_enter_(); \
+         ouro_turn_##line##_; ouro_turn_##line##_ = 0)
 
 #ifdef __cplusplus
 }

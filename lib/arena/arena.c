@@ -3,7 +3,8 @@
  * Owns        an arena per NUMA node: its chunks, and the counts of their slices.
  * Invariants  those of struct ouroi_chunk; mapped_slices, free_slices and dirty_slices are sums over the chunks, where
  *             slices that are being purged count as free still.
- * Sync        the arena's lock, rank ARENA.
+ * Sync        the arena's lock, rank ARENA. Who purges holds purge_lock, rank PURGE, all the while: slices that are being
+ *             purged are out of their sets, and who finds no memory waits for them there.
  *
  * Dirty slices are taken before untouched ones: a page that is there costs nothing, a fault a microsecond and more. The
  * lowest chunk that fits is taken, for what lies high to drain and be given back; in it the smallest run that fits, for
@@ -17,6 +18,7 @@
 enum {
     CHUNKS_FIRST = 256,
     MAP_STEP_SLICES = 128, /* mapped at a time: 4 MiB */
+    LOCKED_PURGES = 64,    /* after so many, chunks whose pages the kernel kept are tried again */
 };
 
 struct arena {
@@ -30,6 +32,9 @@ struct arena {
 };
 
 static struct arena arenas[OUROI_NODES_MAX];
+
+static struct ouroi_lock purge_lock = OUROI_LOCK_INIT(OUROI_RANK_PURGE);
+static uint32_t purges; /* completed */
 
 unsigned ouroi_bitmap_best_run(const struct ouroi_bitmap *map, unsigned count, unsigned align, unsigned *longest)
 {
@@ -255,16 +260,21 @@ struct ouroi_run *ouroi_run_alloc(unsigned node, unsigned slices, unsigned align
 {
     OURO_ASSERT(slices >= 1 && slices <= OUROI_LARGE_MAX_SLICES && ouroi_is_pow2(align_slices));
     node = node < ouroi_machine.nodes ? node : 0;
-    struct ouroi_run *run = ouroi_descriptor_alloc();
-    if (run == NULL && (!ouroi_arena_reclaim() || (run = ouroi_descriptor_alloc()) == NULL))
-        return NULL;
+    struct ouroi_run *run = NULL;
+    struct ouroi_chunk *chunk = NULL;
     unsigned first = 0;
     bool zero = false;
-    struct ouroi_chunk *chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
-    if (chunk == NULL && ouroi_arena_reclaim())
-        chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
+    for (unsigned tries = 0; tries < OUROI_TRIES; tries++) {
+        uint32_t since = ouroi_arena_purges();
+        run = run != NULL ? run : ouroi_descriptor_alloc();
+        if (run != NULL)
+            chunk = take_run_of_node(node, slices, align_slices, kind, &first, &zero);
+        if (chunk != NULL || !ouroi_arena_reclaim(since))
+            break;
+    }
     if (chunk == NULL) {
-        ouroi_descriptor_free(run);
+        if (run != NULL)
+            ouroi_descriptor_free(run);
         return NULL;
     }
     memset(run, 0, OUROI_DESCRIPTOR_BYTES);
@@ -283,13 +293,13 @@ void ouroi_run_publish(struct ouroi_run *run)
     ouroi_slices_set(run->start, run->slices, run);
 }
 
-/* Puts slices of `chunk` back, as dirty. The arena is locked. */
-static void give_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned slices)
+/* Puts slices of `chunk` back. The arena is locked. */
+static void give_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned slices, bool dirty)
 {
     OURO_ASSERT(ouroi_bitmap_count(&chunk->free, first, slices) == 0 && first + slices <= chunk->mapped);
-    put_slices(chunk, first, slices, true);
+    put_slices(chunk, first, slices, dirty);
     arena->free_slices += slices;
-    arena->dirty_slices += slices;
+    arena->dirty_slices += dirty ? slices : 0;
 }
 
 static unsigned slice_number(const struct ouroi_run *run)
@@ -303,7 +313,7 @@ void ouroi_run_free(struct ouroi_run *run)
     ouroi_slices_set(run->start, run->slices, NULL);
     ouroi_lock_acquire(&arena->lock);
     arena->large_frees += run->kind == OUROI_RUN_LARGE;
-    give_slices(arena, run->chunk, slice_number(run), run->slices);
+    give_slices(arena, run->chunk, slice_number(run), run->slices, true);
     size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
     run->kind = OUROI_RUN_FREE;
@@ -374,8 +384,8 @@ void ouroi_large_free(struct ouroi_run *run)
         ouroi_run_free(run);
 }
 
-/* Makes the run longer, into free slices after it, or shorter. */
-static bool resize_run(struct ouroi_run *run, unsigned slices)
+/* Makes the run longer, into free slices after it, or shorter. purged: what a shorter one drops has no pages. */
+static bool resize_run(struct ouroi_run *run, unsigned slices, bool purged)
 {
     struct arena *arena = &arenas[run->node];
     struct ouroi_chunk *chunk = run->chunk;
@@ -384,7 +394,7 @@ static bool resize_run(struct ouroi_run *run, unsigned slices)
     ouroi_lock_acquire(&arena->lock);
     if (slices < old) {
         ouroi_slices_set(run->start + slices * OUROI_SLICE_BYTES, old - slices, NULL);
-        give_slices(arena, chunk, first + slices, old - slices);
+        give_slices(arena, chunk, first + slices, old - slices, !purged);
     } else if (slices > old) {
         done = first + slices <= OUROI_CHUNK_SLICES &&
                ouroi_bitmap_count(&chunk->free, first + old, slices - old) == slices - old;
@@ -409,15 +419,13 @@ static void *resize(struct ouroi_run *run, size_t size)
     if (run->kind == OUROI_RUN_HUGE)
         return ouroi_huge_resize(run, size);
     size_t slices = (size + OUROI_SLICE_BYTES - 1) >> OUROI_SLICE_SHIFT;
-    size_t old_bytes = run->bytes;
-    if (slices <= OUROI_LARGE_MAX_SLICES && resize_run(run, (unsigned)slices)) {
-        OUROI_OWNED_SET(&run->bytes, ouroi_large_good_size(size));
-        /* What a shrunk block no longer has goes back at once, where it is worth a system call. */
-        if (run->bytes + OUROI_SLICE_BYTES <= old_bytes) {
-            uintptr_t end = run->start + slices * OUROI_SLICE_BYTES;
-            if (run->start + run->bytes < end)
-                ouroi_os.purge((void *)(run->start + run->bytes), end - run->start - run->bytes);
-        }
+    size_t bytes = ouroi_large_good_size(size), old_bytes = run->slices * OUROI_SLICE_BYTES;
+    bool purged = false;
+    /* What a shrunk block no longer has goes back at once, where it is worth a system call. */
+    if (bytes + OUROI_SLICE_BYTES <= run->bytes)
+        purged = ouroi_os.purge((void *)(run->start + bytes), old_bytes - bytes) == 0;
+    if (slices <= OUROI_LARGE_MAX_SLICES && resize_run(run, (unsigned)slices, purged)) {
+        OUROI_OWNED_SET(&run->bytes, bytes);
         return (void *)run->start;
     }
     if (size > run->bytes && run->bytes >= MOVE_LEAST_BYTES && slices > OUROI_LARGE_MAX_SLICES)
@@ -459,7 +467,9 @@ static unsigned purge_slices(struct arena *arena, struct ouroi_chunk *chunk, uns
 static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool all)
 {
     unsigned purged = 0;
-    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES && !chunk->locked;
+    if (chunk->locked)
+        return 0;
+    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES;
          at = ouroi_bitmap_next(&chunk->dirty, at, true)) {
         unsigned end = ouroi_bitmap_next(&chunk->dirty, at, false);
         unsigned young = all ? end : ouroi_bitmap_next(&chunk->young, at, true);
@@ -474,8 +484,9 @@ static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool
 /* Purges the arena; whole free chunks but one go back as such. */
 static size_t purge_arena(struct arena *arena, bool all)
 {
-    size_t purged = 0;
+    size_t purged = 0, dirty = 0;
     bool kept = all;
+    bool retry = all || purges % LOCKED_PURGES == 0;
     ouroi_lock_acquire(&arena->lock);
     for (uint32_t i = 0; i < arena->chunk_count; i++) {
         struct ouroi_chunk *chunk = arena->chunks[i];
@@ -484,39 +495,60 @@ static size_t purge_arena(struct arena *arena, bool all)
         bool whole = ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES) == chunk->mapped;
         bool old = ouroi_bitmap_next(&chunk->young, 0, true) == OUROI_CHUNK_SLICES;
         if (whole && kept && (all || old)) {
-            unsigned dirty = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
-            purged += dirty;
-            arena->purged_bytes += dirty * OUROI_SLICE_BYTES;
+            unsigned gone = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
+            purged += gone;
+            arena->purged_bytes += gone * OUROI_SLICE_BYTES;
             drop_chunk(arena, chunk);
         } else {
             kept |= whole;
+            chunk->locked = chunk->locked && !retry;
             purged += purge_chunk(arena, chunk, all);
+            if (!chunk->locked) /* else there is nothing to come back for */
+                dirty += ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
         }
     }
-    size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
     ouroi_purger_note(dirty * OUROI_SLICE_BYTES);
     return purged * OUROI_SLICE_BYTES;
 }
 
-size_t ouroi_arena_purge(bool all)
+size_t (*ouroi_arena_idle_hook)(bool all);
+
+/* The purge lock is held. */
+static size_t purge_all(bool all)
 {
-    size_t bytes = 0;
+    size_t bytes = ouroi_arena_idle_hook != NULL ? ouroi_arena_idle_hook(all) : 0;
     for (unsigned i = 0; i < ouroi_machine.nodes; i++)
         bytes += purge_arena(&arenas[i], all);
+    /* [PURGES done] release, pairs with [PURGES look]: what was out of its sets is back */
+    ouroi_atomic_store_release(&purges, purges + 1);
     return bytes;
 }
 
-size_t (*ouroi_arena_idle_hook)(bool all);
-
-bool ouroi_arena_reclaim(void)
+size_t ouroi_arena_purge(bool all)
 {
-    size_t before = ouroi_space_reserved(), idle = 0;
-    if (ouroi_arena_idle_hook != NULL)
-        idle = ouroi_arena_idle_hook(true);
-    /* Free slices may serve the request as they are; unmapped chunks make room under a limit. */
-    size_t purged = ouroi_arena_purge(true);
-    return idle + purged != 0 || ouroi_space_reserved() < before;
+    ouroi_lock_acquire(&purge_lock);
+    size_t bytes = purge_all(all);
+    ouroi_lock_release(&purge_lock);
+    return bytes;
+}
+
+uint32_t ouroi_arena_purges(void)
+{
+    return ouroi_atomic_load_acquire(&purges); /* [PURGES look] acquire, pairs with [PURGES done] */
+}
+
+bool ouroi_arena_reclaim(uint32_t since)
+{
+    ouroi_lock_acquire(&purge_lock);
+    bool given = purges != since; /* by somebody else, after the caller's try began */
+    if (!given) {
+        /* Free slices may serve the request as they are; unmapped chunks make room under a limit. */
+        size_t before = ouroi_space_reserved();
+        given = purge_all(true) != 0 || ouroi_space_reserved() < before;
+    }
+    ouroi_lock_release(&purge_lock);
+    return given;
 }
 
 /* Start-up, fork, counts. */
@@ -529,6 +561,11 @@ int ouroi_arena_init(void)
         arenas[i].node = i;
     }
     return ouroi_space_init();
+}
+
+void ouroi_arena_fork_stop_purges(void)
+{
+    ouroi_lock_acquire(&purge_lock);
 }
 
 void ouroi_arena_fork_prepare(void)
@@ -546,6 +583,7 @@ void ouroi_arena_fork_done(bool child)
     release(&ouroi_space_lock);
     for (unsigned i = ouroi_machine.nodes; i-- > 0;)
         release(&arenas[i].lock);
+    release(&purge_lock);
     ouroi_purger_fork_done(child);
 }
 
@@ -650,7 +688,7 @@ unsigned ouroi_arena_check(void)
             free_slices += ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES);
             dirty += ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
         }
-        /* slices that are being purged are out of `free` for a moment: fewer is no violation */
+        /* slices that are being purged are out of `free` meanwhile: fewer is no violation */
         if (mapped != arena->mapped_slices || free_slices > arena->free_slices || dirty > arena->dirty_slices) {
             ouroi_warn("check: arena %u: counts of slices are wrong", node);
             bad++;

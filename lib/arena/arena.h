@@ -39,7 +39,8 @@ struct ouroi_run {
     uint8_t kind;
     uint8_t node;
     uint8_t size_class; /* a pool's */
-    uint8_t zero;       /* whether its memory was zero when it was handed out */
+    uint8_t zero : 1;   /* whether its memory was zero when it was handed out */
+    uint8_t nodes : 1;  /* holds tracked objects: its slices have states */
 };
 
 /* What every descriptor of a pool or block that belongs to a first-class heap ends with. */
@@ -59,7 +60,7 @@ struct ouroi_slice {
     /* Of runs that hold tracked objects (nodes), a state for each block; else NULL. Written before the run is published, or
      * in its last moments. */
     int8_t *states;
-    uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block */
+    uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block only */
     uint16_t number;     /* of the slice in its run */
     bool young;     /* objects may have been made in the run since a collection last looked; in the first slice only */
     bool candidate; /* the collector's, while the world is stopped */
@@ -96,8 +97,13 @@ OUROI_INLINE int8_t *ouroi_slice_state(const struct ouroi_slice *slice, uintptr_
     uint64_t offset = (p & (OUROI_SLICE_BYTES - 1)) + ((uint64_t)slice->number << OUROI_SLICE_SHIFT);
     return &slice->states[offset * slice->reciprocal >> 32];
 }
-/* Gives the slices of a run states; before it is published. */
+/* Gives the slices of a run states; block_bytes 0: of one block only. Before anybody can ask for them. */
 void ouroi_run_set_states(struct ouroi_run *run, int8_t *states, uint32_t block_bytes);
+/* The state of a run that is one block. */
+OUROI_INLINE int8_t *ouroi_run_state(struct ouroi_run *run)
+{
+    return (int8_t *)run + OUROI_DESCRIPTOR_BYTES - sizeof(struct ouroi_run_member) - 1;
+}
 #endif
 
 /* Makes the entries of slices name `run`, and no owner. */
@@ -128,14 +134,21 @@ size_t ouroi_large_good_size(size_t size);
  * run: of the block; it may be replaced. */
 void *ouroi_large_resize(struct ouroi_run *run, size_t size);
 
-/* Gives back: dirty memory that has aged (all: at once). Returns bytes. */
+/* Gives back: what the layers above keep unused, and dirty memory that has aged (all: at once). Returns bytes. */
 size_t ouroi_arena_purge(bool all);
 
-/* After memory could not be had: purges, unmaps what is wholly unused. True if that gave anything. */
-bool ouroi_arena_reclaim(void);
+/* How often that was done so far. */
+uint32_t ouroi_arena_purges(void);
+/* After a try for memory that failed, and that began when ouroi_arena_purges() was `since`: gives all back that is unused,
+ * or waits for who does, as what is on its way back is out of reach meanwhile. True: there may be memory now. */
+bool ouroi_arena_reclaim(uint32_t since);
+#define OUROI_TRIES 8 /* for memory, before there is none */
 
 /* Says that there may be something to give back: `bytes` dirty, or idle. */
 void ouroi_purger_note(size_t bytes);
+
+/* Says that the last thread that had a heap ends. */
+void ouroi_purger_last_heap_ends(void);
 
 /* Called from slow paths with no lock held: starts the background thread when there is something to give back. */
 extern OUROI_HIDDEN uint32_t ouroi_purger_wanted;
@@ -146,8 +159,7 @@ OUROI_INLINE void ouroi_purger_poll(void)
         ouroi_purger_start();
 }
 
-/* Hooks of the layers above, called by the background thread and by reclaim, no lock held: pass on memory that these
- * keep unused. */
+/* Hook of the layers above, called with no lock of theirs or of the arenas held: passes on memory that they keep unused. */
 extern size_t (*ouroi_arena_idle_hook)(bool all);
 
 /* Memory for heaps, descriptors and the like: zero, aligned to a cache line, never given back. NULL: none. */
@@ -177,7 +189,9 @@ unsigned ouroi_arena_check(void);
 /* Whether p lies in memory that is handed out (interior of huge blocks included). */
 bool ouroi_arena_owns(const void *p);
 
-/* fork: before it, all locks are taken; after it, released, or reset in the child. */
+/* fork: before it, all locks are taken, that of giving back first, so that nothing is on its way then; after it, released,
+ * or reset in the child. */
+void ouroi_arena_fork_stop_purges(void);
 void ouroi_arena_fork_prepare(void);
 void ouroi_arena_fork_done(bool child);
 

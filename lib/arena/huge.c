@@ -115,9 +115,13 @@ void *ouroi_huge_alloc(size_t size, size_t alignment)
     alignment = alignment < OUROI_CHUNK_BYTES ? OUROI_CHUNK_BYTES : alignment;
     unsigned node = ouroi_arena_node();
     node = node < ouroi_machine.nodes ? node : 0;
-    struct huge *huge = take(bytes, alignment, node, 0);
-    if (huge == NULL && ouroi_arena_reclaim())
+    struct huge *huge = NULL;
+    for (unsigned tries = 0; tries < OUROI_TRIES; tries++) {
+        uint32_t since = ouroi_arena_purges();
         huge = take(bytes, alignment, node, 0);
+        if (huge != NULL || !ouroi_arena_reclaim(since))
+            break;
+    }
     if (huge == NULL)
         return NULL;
     set_slice(huge->run.start, &huge->run);
@@ -191,10 +195,11 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
     bool was_huge = run->kind == OUROI_RUN_HUGE;
     uintptr_t from = run->start;
     size_t from_bytes = was_huge ? ((struct huge *)run)->mapped : run->bytes;
+    /* Locked: what the kernel has unmapped may be its next choice for somebody else's, whose slices are set under the lock. */
+    ouroi_lock_acquire(&ouroi_space_lock);
     int rc = ouroi_os.move((void *)from, from_bytes, (void *)huge->run.start, bytes);
     if (rc != 0) {
         /* The kernel may have unmapped the target before it failed; unmapping again is harmless. */
-        ouroi_lock_acquire(&ouroi_space_lock);
         note_dead(huge);
         give_back(huge);
         ouroi_lock_release(&ouroi_space_lock);
@@ -204,13 +209,13 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
     if (was_huge) {
         struct huge *old = (struct huge *)run;
         set_slice(from, NULL);
-        ouroi_lock_acquire(&ouroi_space_lock);
         note_dead(old);
-        ouroi_space_resized(old->mapped, 0); /* the kernel has unmapped it; what is there now may be somebody else's */
+        ouroi_space_resized(old->mapped, 0);
         ouroi_space_give(from, old->chunks, 0);
         ouroi_descriptor_free(run);
-        ouroi_lock_release(&ouroi_space_lock);
-    } else {
+    }
+    ouroi_lock_release(&ouroi_space_lock);
+    if (!was_huge) {
         int error;
         if (ouroi_os.map((void *)from, from_bytes, OUROI_MAP_EXACT, &error) == NULL)
             ouroi_run_lose(run); /* the hole stays one: no memory is lost */

@@ -91,10 +91,31 @@ void ouroi_slices_set(uintptr_t start, size_t slices, struct ouroi_run *run)
     struct ouroi_slice *slice = ouroi_slice_find(start);
     for (size_t i = 0; i < slices; i++) {
         ouroi_atomic_store_relaxed(&slice[i].owner, NULL); /* relaxed: see arena.h */
+#if !OURO_DROPIN
+        if (run == NULL) {
+            OUROI_OWNED_SET(&slice[i].states, NULL);
+            OUROI_OWNED_SET(&slice[i].young, false);
+        }
+#endif
         /* [RUN publish] release, pairs with [RUN walk]: the descriptor */
         ouroi_atomic_store_release(&slice[i].run, run);
     }
 }
+
+#if !OURO_DROPIN
+void ouroi_run_set_states(struct ouroi_run *run, int8_t *states, uint32_t block_bytes)
+{
+    struct ouroi_slice *slice = ouroi_slice_find(run->start);
+    uint32_t count = run->kind == OUROI_RUN_HUGE ? 1 : run->slices;
+    for (uint32_t i = 0; i < count; i++) {
+        slice[i].reciprocal = block_bytes == 0 ? 0 : (uint32_t)((((uint64_t)1 << 32) + block_bytes - 1) / block_bytes);
+        slice[i].number = (uint16_t)i;
+        slice[i].candidate = false;
+        OUROI_OWNED_SET(&slice[i].states, states);
+    }
+    run->nodes = 1;
+}
+#endif
 
 void ouroi_run_set_owner(struct ouroi_run *run, void *owner)
 {
@@ -259,6 +280,8 @@ static uintptr_t take_anywhere(size_t chunks, size_t align_chunks, size_t map_by
         ouroi_os.unmap((void *)got, start - got);
     uintptr_t end = start + map_bytes;
     ouroi_os.unmap((void *)end, got + bytes - end);
+    /* What follows the mapping is the kernel's again: it may place another chunk of ours there. */
+    chunks = (map_bytes + OUROI_CHUNK_BYTES - 1) / OUROI_CHUNK_BYTES;
     if (join_window(start, start + chunks * OUROI_CHUNK_BYTES) || join_outside(start, chunks))
         return start;
     ouroi_os.unmap((void *)start, map_bytes);
@@ -357,6 +380,7 @@ void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes)
         if (outside[i].chunks == 0 || outside[i].start != start)
             continue;
         struct ouroi_slice *map = outside[i].map;
+        chunks = outside[i].chunks;
         change_outside(&outside[i], 0, 0, NULL);
         if (map != outside[i].map_of_one)
             ouroi_os.unmap(map, outside_map_bytes(chunks));

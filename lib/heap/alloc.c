@@ -14,8 +14,6 @@ enum {
     SHRINKS_AFTER = 4, /* pools released, with none fetched between, that show a thread giving up its memory */
     NOTE_FRACTION = 4, /* a pool is looked at when a quarter of it came free */
 };
-#define IDLE_MIN_BYTES ((size_t)1 << 20)   /* free bytes that a thread may own in any case, */
-#define IDLE_ALONE_BYTES ((size_t)8 << 20) /* and the only one, whose pools nobody else could use, but the kernel */
 
 void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
 {
@@ -134,7 +132,8 @@ static void pool_is_empty(struct ouroi_heap *heap, struct ouroi_pool *pool)
 
 void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
 {
-    struct ouroi_heap *heap = ouroi_heap_self;
+    /* relaxed: of an owned pool it is the owner, and that is the caller */
+    struct ouroi_heap *heap = ouroi_atomic_load_relaxed(&pool->home);
     if (heap->bins[pool->run.size_class].current == pool) {
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         return;
@@ -145,8 +144,8 @@ void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
     }
     note_idle(heap, pool);
     arm_partial(pool);
-    size_t bound = ouroi_heap_threads() > 1 ? IDLE_MIN_BYTES : IDLE_ALONE_BYTES;
-    if (heap->idle_bytes > bound && heap->idle_bytes > heap->partial_bytes / 2) {
+    heap->owned_max = ouroi_heap_owned_max();
+    if (heap->idle_bytes > heap->owned_max / 2 && heap->idle_bytes > heap->partial_bytes / 2) {
         ouroi_heap_remove_partial(heap, pool);
         ouroi_heap_let_go(heap, pool);
     }
@@ -161,14 +160,15 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
         return pool;
     }
     heap->releases = 0;
+    heap->owned_max = ouroi_heap_owned_max();
     ouroi_heap_flush_batches(heap);
     unsigned node = ouroi_arena_node();
     node = node < ouroi_machine.nodes ? node : 0;
-    pool = ouroi_shelf_take(node, size_class);
+    pool = ouroi_shelf_take(node, size_class, heap->nodes);
     if (pool == NULL)
-        pool = ouroi_pool_new(node, size_class);
+        pool = ouroi_pool_new(node, size_class, heap->nodes);
     for (unsigned i = 1; pool == NULL && i < ouroi_machine.nodes; i++)
-        pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class);
+        pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class, heap->nodes);
     if (pool == NULL)
         return NULL;
     ouroi_atomic_store_relaxed(&pool->home, (void *)heap); /* relaxed: compared with itself by a thread's own heap */
@@ -176,9 +176,12 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     return pool;
 }
 
-static void *pop_stash(struct ouroi_bin *bin)
+static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
 {
+    heap->stash_bytes -= bin->pool_bytes;
     struct ouroi_block *block = bin->stash;
+    if (heap->nodes)
+        ouroi_nodes_note_young(heap, &block->key->run);
     bin->stash = block->next;
     OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
     OUROI_OWNED_ADD(&bin->unstashed, 1);
@@ -196,7 +199,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             if (ouroi_pool_replenish(pool))
                 return ouroi_pool_pop(pool);
             if (heap->bins[size_class].stash != NULL)
-                return pop_stash(&heap->bins[size_class]);
+                return pop_stash(heap, &heap->bins[size_class]);
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)
@@ -209,6 +212,8 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
             return NULL;
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         ouroi_heap_make_current(heap, size_class, pool);
+        if (heap->nodes)
+            ouroi_nodes_note_young(heap, &pool->run);
         ouroi_purger_poll(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
     }
 }

@@ -99,11 +99,8 @@ size_t ouro_trim(void)
 {
     if (ouroi_heap_start() != 0)
         return 0;
-    size_t bytes = 0;
     ouroi_heap_flush();
-    if (ouroi_arena_idle_hook != NULL)
-        bytes += ouroi_arena_idle_hook(true);
-    return bytes + ouroi_arena_purge(true);
+    return ouroi_arena_purge(true);
 }
 
 void *ouro_heap_malloc(ouro_heap *heap, size_t size)

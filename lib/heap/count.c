@@ -48,7 +48,7 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
         counts->allocs[c] += both;
         counts->frees[c] += both + OUROI_OWNED_GET(&heap->bins[c].stashed);
     }
-    counts->threads += heap->used;
+    counts->threads += heap->used && !heap->nodes;
 }
 
 void ouroi_heap_count(struct ouroi_heap_counts *counts)
@@ -91,9 +91,13 @@ static void check_run(struct ouroi_run *run, void *arg)
         check->bad += ouroi_pool_check(pool);
 }
 
+unsigned (*ouroi_heap_check_hook)(void);
+
 unsigned ouroi_heap_check(void)
 {
     struct check check = { 0, ouroi_heap_self };
+    if (ouroi_heap_check_hook != NULL)
+        check.bad = ouroi_heap_check_hook();
     ouroi_arena_each_run(check_run, &check);
     struct ouroi_heap *heap = ouroi_heap_self;
     for (unsigned c = 1; heap != &ouroi_heap_empty && c < OUROI_CLASSES; c++) {

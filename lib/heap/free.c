@@ -69,8 +69,9 @@ static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct
 OUROI_INLINE bool stash_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
     struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
-    if (bin->stashed >= bin->stash_room)
+    if (bin->stashed >= bin->stash_room || heap->stash_bytes + bin->pool_bytes > heap->owned_max)
         return false;
+    heap->stash_bytes += bin->pool_bytes;
     block->next = bin->stash;
     block->key = pool;
     bin->stash = block;
@@ -78,10 +79,73 @@ OUROI_INLINE bool stash_block(struct ouroi_heap *heap, struct ouroi_pool *pool, 
     return true;
 }
 
-static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block);
+/* A block of a pool without an owner, freed by the pool's last owner: nearly full pools come back to it, within bounds. */
+static bool take_back(struct ouroi_heap *heap, struct ouroi_pool *pool)
+{
+    /* relaxed: only this thread makes a pool its home; a listed pool is left to who needs it */
+    if (ouroi_atomic_load_relaxed(&pool->home) != heap ||
+        (ouroi_atomic_load_relaxed(&pool->remote) & OUROI_REMOTE_LISTED) != 0 ||
+        heap->partial_bytes + pool->run.bytes > heap->owned_max || !ouroi_pool_claim(pool))
+        return false;
+    ouroi_run_set_owner(&pool->run, heap);
+    ouroi_heap_add_partial(heap, pool);
+    return true;
+}
+
+static void free_own(struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    ouroi_pool_put(pool, block);
+    OUROI_OWNED_ADD(&pool->countdown, (uint32_t)-1);
+    if (pool->countdown == 0)
+        ouroi_heap_free_counted_down(pool);
+}
+
+/* Of a pool that has no owner, or had none just now. */
+static void free_home(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    if (take_back(heap, pool))
+        free_own(pool, block);
+    else
+        batch_block(heap, pool, block);
+}
+
+static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
+        /* A thread whose first call is a free; or that is past its destructors, where libc frees what others left: a heap
+         * would stay for ever, so that only who frees many gets one. */
+        heap = ++lone_frees < LONE_FREES ? NULL : ouroi_heap_attach();
+        if (heap == NULL) {
+            block->key = pool;
+            ouroi_pool_push(pool, block, block, 1);
+            return;
+        }
+    }
+    /* relaxed: see heap_inl.h */
+    void *owner = ouroi_atomic_load_relaxed(&ouroi_slice_find((uintptr_t)block)->owner);
+    if (owner == heap)
+        free_own(pool, block);
+    else if (owner == NULL)
+        free_home(heap, pool, block);
+    else
+        batch_block(heap, pool, block);
+}
+
+void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *run)
+{
+    if (run->kind != OUROI_RUN_POOL) {
+        ouroi_large_free(run);
+        return;
+    }
+    OURO_ASSERT(ouroi_pool_mark(ouroi_pool_of(run), p, false));
+    /* relaxed: only this thread makes a pool its home */
+    if (ouroi_atomic_load_relaxed(&ouroi_pool_of(run)->home) != heap || !stash_block(heap, ouroi_pool_of(run), p))
+        free_small(heap, ouroi_pool_of(run), p);
+}
 
 void ouroi_heap_flush_stashes(struct ouroi_heap *heap)
 {
+    heap->stash_bytes = 0;
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_block *block = heap->bins[c].stash, *next;
         heap->bins[c].stash = NULL;
@@ -93,32 +157,40 @@ void ouroi_heap_flush_stashes(struct ouroi_heap *heap)
     }
 }
 
+/* Of a pool that the caller does not own, and that has no batch with room. */
+static OUROI_NOINLINE void free_unbatched(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    /* relaxed: only this thread makes itself a pool's home; runs of other kinds have none, nor have pools of regions */
+    if (ouroi_atomic_load_relaxed(&pool->home) != heap) {
+        ouroi_heap_free_slow(block);
+        return;
+    }
+    OURO_ASSERT(ouroi_pool_is_block(pool, block) && ouroi_pool_mark(pool, block, false));
+    if (!stash_block(heap, pool, block))
+        free_home(heap, pool, block);
+}
+
 void ouroi_heap_free_remote(void *p, struct ouroi_run *run)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
-    struct ouroi_batch *batch = batch_of(heap, ouroi_pool_of(run));
+    struct ouroi_pool *pool = ouroi_pool_of(run);
+    struct ouroi_batch *batch = batch_of(heap, pool);
     struct ouroi_block *block = p;
-    if (OUROI_UNLIKELY(run == NULL || block->key == ouroi_pool_of(run))) {
+    if (OUROI_UNLIKELY(run == NULL || block->key == pool)) {
         ouroi_heap_free_slow(p);
         return;
     }
     /* A batch of this pool under way says that it is one of another thread's. Slots of no batch have no pool. */
-    if (OUROI_UNLIKELY(batch->pool != ouroi_pool_of(run) || batch->room <= 1)) {
-        /* relaxed: only this thread makes itself a pool's home; runs of other kinds have none */
-        if (ouroi_atomic_load_relaxed(&ouroi_pool_of(run)->home) != heap ||
-            !stash_block(heap, ouroi_pool_of(run), block))
-            ouroi_heap_free_slow(p);
-        else
-            OURO_ASSERT(ouroi_pool_is_block(ouroi_pool_of(run), block) &&
-                        ouroi_pool_mark(ouroi_pool_of(run), block, false));
+    if (OUROI_LIKELY(batch->pool == pool && batch->room > 1)) {
+        OURO_ASSERT(ouroi_pool_is_block(pool, block) && ouroi_pool_mark(pool, block, false));
+        block->next = batch->head;
+        block->key = pool;
+        batch->head = block;
+        OUROI_OWNED_ADD(&batch->count, 1);
+        batch->room--;
         return;
     }
-    OURO_ASSERT(ouroi_pool_is_block(batch->pool, block) && ouroi_pool_mark(batch->pool, block, false));
-    block->next = batch->head;
-    block->key = ouroi_pool_of(run);
-    batch->head = block;
-    OUROI_OWNED_ADD(&batch->count, 1);
-    batch->room--;
+    free_unbatched(heap, pool, block);
 }
 
 void ouroi_heap_bad_free(const void *p, struct ouroi_run *run, const char *what)
@@ -142,12 +214,8 @@ static void look_in_batches(struct ouroi_heap *heap, void *arg)
     for (unsigned i = 0; i < OUROI_BATCHES; i++) {
         const struct ouroi_batch *batch = &heap->batches[i];
         const struct ouroi_block *block = batch->pool == find->pool ? batch->head : NULL;
-        for (unsigned n = 0; n < BATCH_BLOCKS && block != NULL; n++, block = block->next) {
-            if (block == find->block)
-                find->found = true;
-            if ((uintptr_t)block->next - find->pool->run.start >= find->pool->run.bytes)
-                break;
-        }
+        for (unsigned n = 0; n < BATCH_BLOCKS && ouroi_pool_is_block(find->pool, block); n++, block = block->next)
+            find->found |= block == find->block;
     }
     const struct ouroi_block *stashed = heap->bins[find->pool->run.size_class].stash;
     for (unsigned n = 0; n < OUROI_STASH_BLOCKS && stashed != NULL && ouroi_run_find(stashed) != NULL; n++) {
@@ -173,6 +241,10 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
     char line[64];
     if (OUROI_UNLIKELY(run == NULL))
         ouroi_heap_bad_free(p, run, what);
+    if (OUROI_UNLIKELY(run->nodes)) {
+        ouroi_format(line, sizeof line, "%s of an object:", what);
+        ouroi_heap_bad_free(p, run, line);
+    }
     if (OUROI_UNLIKELY(ouroi_options.secure) && ouroi_run_member(run)->heap == NULL)
         return; /* the hardened heap looks for itself */
     if (run->kind == OUROI_RUN_POOL) {
@@ -189,42 +261,6 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
         ouroi_format(line, sizeof line, "%s inside a block:", what);
         ouroi_heap_bad_free(p, run, line);
     }
-}
-
-/* A block of a pool without an owner, freed by the pool's last owner: nearly full pools come back to it. */
-static bool take_back(struct ouroi_heap *heap, struct ouroi_pool *pool)
-{
-    /* relaxed: only this thread makes a pool its home; a listed pool is left to who needs it */
-    if (ouroi_atomic_load_relaxed(&pool->home) != heap ||
-        (ouroi_atomic_load_relaxed(&pool->remote) & OUROI_REMOTE_LISTED) != 0 || !ouroi_pool_claim(pool))
-        return false;
-    ouroi_run_set_owner(&pool->run, heap);
-    ouroi_heap_add_partial(heap, pool);
-    return true;
-}
-
-static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
-{
-    if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
-        /* A thread whose first call is a free; or that is past its destructors, where libc frees what others left: a heap
-         * would stay for ever, so that only who frees many gets one. */
-        heap = ++lone_frees < LONE_FREES ? NULL : ouroi_heap_attach();
-        if (heap == NULL) {
-            block->key = pool;
-            ouroi_pool_push(pool, block, block, 1);
-            return;
-        }
-    }
-    /* relaxed: see heap_inl.h */
-    void *owner = ouroi_atomic_load_relaxed(&ouroi_slice_find((uintptr_t)block)->owner);
-    if (owner == heap || (owner == NULL && take_back(heap, pool))) {
-        ouroi_pool_put(pool, block);
-        OUROI_OWNED_ADD(&pool->countdown, (uint32_t)-1);
-        if (pool->countdown == 0)
-            ouroi_heap_free_counted_down(pool);
-        return;
-    }
-    batch_block(heap, pool, block);
 }
 
 void ouroi_heap_free_slow(void *p)
@@ -270,9 +306,8 @@ void ouroi_heap_free_sized(void *p, size_t size, size_t alignment)
     ouroi_heap_free(p);
 }
 
-void ouroi_heap_flush(void)
+static void flush_heap(struct ouroi_heap *heap)
 {
-    struct ouroi_heap *heap = ouroi_heap_self;
     if (heap == &ouroi_heap_empty)
         return;
     ouroi_heap_flush_stashes(heap);
@@ -297,4 +332,10 @@ void ouroi_heap_flush(void)
             ouroi_pool_release(pool);
         }
     }
+}
+
+void ouroi_heap_flush(void)
+{
+    flush_heap(ouroi_heap_self);
+    flush_heap(ouroi_nodes_self);
 }

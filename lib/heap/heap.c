@@ -10,6 +10,11 @@
 #include <pthread.h>
 #include <string.h>
 
+#define OWNED_ALONE_BYTES ((size_t)12 << 20) /* of the only thread, whose pools nobody else could use, but the kernel */
+#define OWNED_BYTES ((size_t)2 << 20)        /* of one of several */
+#define OWNED_ALL_BYTES ((size_t)32 << 20)   /* of all, where they are many */
+#define OWNED_LEAST_BYTES ((size_t)256 << 10)
+
 static struct ouroi_lock start_lock = OUROI_LOCK_INIT(OUROI_RANK_START);
 static struct ouroi_lock heaps_lock = OUROI_LOCK_INIT(OUROI_RANK_HEAPS);
 static struct ouroi_heap *all_heaps, *idle_heaps;
@@ -28,6 +33,7 @@ struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT }, .bins = { EMP
 #pragma GCC diagnostic pop
 
 __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec"))) = &ouroi_heap_empty;
+__thread struct ouroi_heap *ouroi_nodes_self __attribute__((tls_model("initial-exec"))) = &ouroi_heap_empty;
 static __thread bool late __attribute__((tls_model("initial-exec")));
 
 bool ouroi_heap_is_late(void)
@@ -35,9 +41,14 @@ bool ouroi_heap_is_late(void)
     return late;
 }
 
-unsigned ouroi_heap_threads(void)
+size_t ouroi_heap_owned_max(void)
 {
-    return ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+    unsigned threads = ouroi_atomic_load_relaxed(&thread_count); /* relaxed: a count on its own */
+    if (threads <= 1)
+        return OWNED_ALONE_BYTES;
+    if (OUROI_LIKELY(threads <= OWNED_ALL_BYTES / OWNED_BYTES))
+        return OWNED_BYTES;
+    return threads < OWNED_ALL_BYTES / OWNED_LEAST_BYTES ? OWNED_ALL_BYTES / threads : OWNED_LEAST_BYTES;
 }
 
 /* The thread's end. What other destructors, and libc, still allocate after this comes from a heap for latecomers. */
@@ -82,31 +93,65 @@ static struct ouroi_heap *new_heap(void)
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         size_t room = OUROI_STASH_BYTES / ouroi_class_bytes(c);
         heap->bins[c].stash_room = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
+        heap->bins[c].pool_bytes = ouroi_pool_slices(ouroi_class_bytes(c)) * (uint32_t)OUROI_SLICE_BYTES;
     }
     heap->next = all_heaps;
     all_heaps = heap;
     return heap;
 }
 
-static struct ouroi_heap *take_heap(void)
+static struct ouroi_heap *try_to_take_heap(bool nodes)
 {
     ouroi_lock_acquire(&heaps_lock);
     struct ouroi_heap *heap = new_heap();
     if (heap != NULL) {
         heap->used = true;
-        ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+        heap->nodes = nodes;
+        if (!nodes)
+            ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     }
     ouroi_lock_release(&heaps_lock);
     return heap;
+}
+
+static struct ouroi_heap *take_heap(bool nodes)
+{
+    struct ouroi_heap *heap = NULL;
+    for (unsigned tries = 0; tries < OUROI_TRIES; tries++) {
+        uint32_t since = ouroi_arena_purges();
+        heap = try_to_take_heap(nodes);
+        if (heap != NULL || !ouroi_arena_reclaim(since))
+            break;
+    }
+    return heap;
+}
+
+int ouroi_nodes_attach(void)
+{
+    /* Its list of young runs lies in the thread's first heap, which is not to be made under a lock. */
+    if (ouroi_heap_start() != 0 || (ouroi_heap_self == &ouroi_heap_empty && !late && ouroi_heap_attach() == NULL))
+        return -ENOMEM;
+    struct ouroi_heap *heap = take_heap(true);
+    if (heap == NULL)
+        return -ENOMEM;
+    ouroi_nodes_self = heap;
+    return 0;
+}
+
+void ouroi_nodes_detach(void)
+{
+    struct ouroi_heap *heap = ouroi_nodes_self;
+    if (heap == &ouroi_heap_empty)
+        return;
+    ouroi_heap_detach(heap);
+    ouroi_nodes_self = &ouroi_heap_empty;
 }
 
 struct ouroi_heap *ouroi_heap_attach(void)
 {
     if (late || ouroi_heap_start() != 0)
         return NULL;
-    struct ouroi_heap *heap = take_heap();
-    if (heap == NULL && ouroi_arena_reclaim())
-        heap = take_heap();
+    struct ouroi_heap *heap = take_heap(false);
     if (heap == NULL)
         return NULL;
     ouroi_heap_self = heap;
@@ -121,7 +166,8 @@ struct ouroi_heap *ouroi_heap_attach(void)
 void ouroi_heap_detach(struct ouroi_heap *heap)
 {
     ouroi_heap_flush_stashes(heap); /* as long as it is this thread's */
-    ouroi_heap_self = &ouroi_heap_empty;
+    if (!heap->nodes)
+        ouroi_heap_self = &ouroi_heap_empty;
     ouroi_heap_flush_batches(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_bin *bin = &heap->bins[c];
@@ -140,8 +186,10 @@ void ouroi_heap_detach(struct ouroi_heap *heap)
     heap->used = false;
     heap->next_idle = idle_heaps;
     idle_heaps = heap;
-    ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+    bool last = !heap->nodes && ouroi_atomic_fetch_sub_relaxed(&thread_count, 1) == 1; /* relaxed: a count on its own */
     ouroi_lock_release(&heaps_lock);
+    if (last)
+        ouroi_purger_last_heap_ends();
 }
 
 void ouroi_heap_each(void (*fn)(struct ouroi_heap *heap, void *arg), void *arg)
@@ -161,6 +209,7 @@ static void before_fork(void)
     ouroi_lock_acquire(&heaps_lock);
     ouroi_region_fork_prepare();
     ouroi_secure_fork_prepare();
+    ouroi_arena_fork_stop_purges();
     ouroi_pool_fork_prepare();
     ouroi_arena_fork_prepare();
     ouroi_lock_all_held(true);

@@ -4,7 +4,7 @@
  * Invariants  a pool whose slices name a heap as owner is that heap's current pool of its class or in its `partial` list;
  *             a full pool has no owner, and of the blocks of such that its last owner frees a few wait in the stash, so that
  *             a heap which is full, where each malloc follows a free, need not claim a pool for each; direct[i] is the current pool of the class of i * 16 bytes;
- *             partial_bytes is the sum of the bytes of pools in `partial` lists.
+ *             partial_bytes is the sum of the bytes of pools in `partial` lists. It and stash_bytes grow up to owned_max.
  * Sync        a heap is used by its thread alone, with no lock. Heaps are never freed: [HEAPS] is a lock.
  */
 #ifndef OUROI_HEAP_H
@@ -21,7 +21,9 @@ struct ouroi_bin {
     struct ouroi_pool *first, *last; /* partial pools: the one claimed last is last */
     struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
                                         pools count them as used */
-    uint32_t stashed, stash_room;
+    uint32_t stashed;
+    uint32_t stash_room;
+    uint32_t pool_bytes;
     uint64_t unstashed; /* blocks taken from it again, each a free and a malloc that no pool has counted */
 };
 
@@ -39,12 +41,19 @@ struct ouroi_heap {
     struct ouroi_bin bins[OUROI_CLASSES];
     struct ouroi_batch batches[OUROI_BATCHES];
     size_t partial_bytes;
-    size_t idle_bytes;            /* free in `partial` pools, as of their last countdown */
-    unsigned spares;              /* empty pools kept */
-    unsigned releases;            /* pools released since one was fetched */
-    struct ouroi_heap *next;      /* all heaps */
+    size_t idle_bytes;       /* free in `partial` pools, as of their last countdown */
+    size_t stash_bytes;      /* of the pools that blocks in a stash keep, were each in a pool of its own */
+    size_t owned_max;        /* bytes of pools that the thread may keep from others by either; looked up now and then */
+    unsigned spares;         /* empty pools kept */
+    unsigned releases;       /* pools released since one was fetched */
+    struct ouroi_heap *next; /* all heaps */
     struct ouroi_heap *next_idle; /* those without a thread */
     bool used;                    /* has a thread */
+    /* A thread's second heap, for tracked objects. */
+    bool nodes;
+    bool young_lost;  /* there was no memory for `young`: any run may hold young objects */
+    uintptr_t *young; /* where runs begin that may hold objects made since a collection last looked; kept when idle */
+    size_t young_count, young_room;
 };
 
 /* Bytes, and blocks, of a class that wait in a stash. */
@@ -56,8 +65,28 @@ struct ouroi_heap {
 extern OUROI_HIDDEN __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec")));
 extern OUROI_HIDDEN struct ouroi_heap ouroi_heap_empty;
 
+/* The calling thread's heap for tracked objects, or ouroi_heap_empty. */
+extern OUROI_HIDDEN __thread struct ouroi_heap *ouroi_nodes_self __attribute__((tls_model("initial-exec")));
+
 /* Sets the library up; 0 or -ENOMEM. Idempotent. */
 int ouroi_heap_start(void);
+
+/* Tracked objects (nodes.c). attach: gives the calling thread such a heap; 0 or -ENOMEM. */
+int ouroi_nodes_attach(void);
+void ouroi_nodes_detach(void);
+/* A block of more than OUROI_SMALL_MAX bytes, zero. NULL: no memory. */
+void *ouroi_nodes_alloc_large(struct ouroi_heap *heap, size_t size);
+/* A block of a class, when the current pool has none. */
+void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class);
+/* Notes that objects may be made in a run. The run's owner, or of its one object. */
+void ouroi_nodes_note_young(struct ouroi_heap *heap, struct ouroi_run *run);
+/* A block that the heap does not own, or that is large; its state is 0 already. */
+void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *run);
+/* Calls fn for each run of tracked objects while nobody makes or frees any; fn must not allocate from heaps. young: for
+ * those only that may hold young objects, and takes their marks off; current pools are marked again. */
+void ouroi_nodes_each(bool young, void (*fn)(struct ouroi_run *run, void *arg), void *arg);
+/* The marks that were taken off are worth nothing: the next walk for young objects looks everywhere. */
+void ouroi_nodes_lose_young(void);
 
 /* Blocks. size: any. NULL: no memory, or more than PTRDIFF_MAX; errno is not touched. */
 void *ouroi_heap_alloc_slow(size_t size);
@@ -95,5 +124,7 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts);
 
 /* Violations found, each one line. */
 unsigned ouroi_heap_check(void);
+/* What the layers above have to check; NULL: nothing. */
+extern OUROI_HIDDEN unsigned (*ouroi_heap_check_hook)(void);
 
 #endif

@@ -75,4 +75,34 @@ OUROI_INLINE void ouroi_heap_free(void *p)
         ouroi_heap_free_counted_down(pool);
 }
 
+#if !OURO_DROPIN
+/* Tracked objects: a block of a class from the thread's heap for them, or NULL: no memory. */
+OUROI_INLINE void *ouroi_nodes_alloc(struct ouroi_heap *heap, unsigned size_class)
+{
+    void *block = ouroi_pool_pop(heap->bins[size_class].current);
+    return OUROI_LIKELY(block != NULL) ? block : ouroi_heap_alloc_class(heap, size_class);
+}
+
+OUROI_INLINE void ouroi_nodes_free(struct ouroi_heap *heap, void *p)
+{
+    struct ouroi_slice *slice = ouroi_window_slice((uintptr_t)p);
+    if (OUROI_UNLIKELY(slice == NULL))
+        slice = ouroi_slice_find((uintptr_t)p);
+    struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice->run); /* relaxed: see arena.h */
+    *ouroi_slice_state(slice, (uintptr_t)p) = 0;
+    /* relaxed: only a thread itself makes an entry name its heap */
+    if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&slice->owner) != heap)) {
+        ouroi_nodes_free_slow(heap, p, run);
+        return;
+    }
+    struct ouroi_pool *pool = ouroi_pool_of(run);
+    OURO_ASSERT(ouroi_pool_is_block(pool, p) && ouroi_pool_mark(pool, p, false));
+    ouroi_pool_put(pool, p);
+    uint32_t countdown = pool->countdown - 1;
+    OUROI_OWNED_SET(&pool->countdown, countdown);
+    if (OUROI_UNLIKELY(countdown == 0))
+        ouroi_heap_free_counted_down(pool);
+}
+#endif
+
 #endif

@@ -8,8 +8,9 @@
 struct ouroi_heap *ouroi_heap_attach(void);
 /* Whether the calling thread has passed the last round of its destructors. */
 bool ouroi_heap_is_late(void);
-/* Threads that have a heap. */
-unsigned ouroi_heap_threads(void);
+/* Bytes of partial pools that a thread may own, and of pools that its stashes may keep: nobody can use them while it
+ * sleeps, and nobody knows whether it does. */
+size_t ouroi_heap_owned_max(void);
 void ouroi_heap_each(void (*fn)(struct ouroi_heap *heap, void *arg), void *arg);
 
 /* alloc.c: what becomes of a pool that is in `partial` or current no more. */
@@ -20,7 +21,6 @@ void ouroi_heap_remove_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
 void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool);
 /* Whether some block is larger than its size would have it, as realloc had no memory to move it to. */
 extern OUROI_HIDDEN uint32_t ouroi_heap_kept_larger;
-void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class);
 
 /* free.c */
 void ouroi_heap_flush_batches(struct ouroi_heap *heap);

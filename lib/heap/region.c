@@ -73,7 +73,7 @@ static void *alloc_small(struct ouro_heap *region, unsigned size_class)
     while ((pool = region->room[size_class]) != NULL && !ouroi_pool_replenish(pool))
         remove_room(region, pool);
     if (pool == NULL) {
-        pool = ouroi_pool_new(ouroi_arena_node(), size_class);
+        pool = ouroi_pool_new(ouroi_arena_node(), size_class, false);
         if (pool == NULL)
             return NULL;
         link_run(region, &pool->run);

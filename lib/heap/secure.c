@@ -128,7 +128,7 @@ static void unlink_pool(struct ouroi_pool *pool)
 static struct ouroi_pool *new_pool(unsigned size_class)
 {
     uint64_t *bitmap = new_bitmap();
-    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class) : NULL;
+    struct ouroi_pool *pool = bitmap != NULL ? ouroi_pool_new(ouroi_arena_node(), size_class, false) : NULL;
     if (pool == NULL) {
         if (bitmap != NULL)
             drop_bitmap(bitmap);
@@ -136,7 +136,7 @@ static struct ouroi_pool *new_pool(unsigned size_class)
     }
     pool->live = bitmap;
     pool->carved = pool->capacity;
-    ouroi_arena_note_used((ptrdiff_t)pool->run.bytes);
+    ouroi_arena_note_used((ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
     link_pool(pool);
     return pool;
 }

@@ -21,12 +21,13 @@
 
 /* Types. What ouro_private_ holds. */
 struct ouroi_type {
-    uint64_t birth;     /* the shared word of a new object */
-    uint32_t index;     /* bits 31..8 of that; 0: not yet looked at */
-    uint8_t size_class; /* of an object without items; 0: too large */
-    bool tracked;       /* its objects are nodes */
-    bool plain;         /* dies with no more ado: no refs, finalize, destroy, clear */
-    bool maps_only;     /* its references are all in refs and items: no traverse, clear, finalize or destroy */
+    uint64_t birth; /* the shared word of a new object */
+    uint32_t index; /* bits 31..8 of that; 0: not yet looked at. Odd: plain */
+    uint32_t
+        bin; /* where in a heap the current pool is for objects without items, from that of class 0; 0: go slowly */
+    bool tracked;   /* its objects are nodes */
+    bool plain;     /* dies with no more ado: no refs, finalize, destroy, clear */
+    bool maps_only; /* its references are all in refs and items: no traverse, clear, finalize or destroy */
     uint64_t spare[3];
 };
 _Static_assert(sizeof(struct ouroi_type) <= sizeof(((ouro_type *)0)->ouro_private_), "ouro_private_");
@@ -38,6 +39,8 @@ OUROI_INLINE struct ouroi_type *ouroi_type_private(const ouro_type *type)
 
 /* Type number i is in ouroi_types[i >> 12][i & 4095]. */
 extern OUROI_HIDDEN ouro_type **ouroi_types[4096];
+
+#define OUROI_SHARED_PLAIN ((uint64_t)1 << 8) /* the lowest bit of the type's number */
 
 OUROI_INLINE uint32_t ouroi_type_index(uint64_t shared)
 {
@@ -94,6 +97,8 @@ OUROI_INLINE int8_t *ouroi_state_of(const void *obj)
     return slice != NULL && slice->states != NULL ? ouroi_slice_state(slice, (uintptr_t)obj) : NULL;
 }
 
+#define OUROI_COUNT_IMMORTAL (((int64_t)1 << 30) + 1)
+
 /* The count; exact if the world is stopped, or nobody else changes it. Immortal: over 2^30. A distributed object's: its
  * threads' counts summed. 0: it is about to be freed by somebody. */
 int64_t ouroi_object_count(const ouro_object *obj);
@@ -121,30 +126,31 @@ void ouroi_object_release_memory(ouro_object *obj);
 /* Called where an object dies by its counts, after finalize and before clear, if SEEN is set: weakref clears and calls
  * back. */
 extern OUROI_HIDDEN void (*ouroi_object_weak_hook)(ouro_object *obj);
-/* Called by ouro_new* of tracked types, before the object exists, when a thread's allowance of new tracked objects is spent;
- * `ouroi_object_allowance` is what it gets next. */
+/* Called by ouro_new* of tracked types, before the object exists, when a thread's allowance of new tracked objects is spent,
+ * and not again before it sets allowance and granted anew. */
 extern OUROI_HIDDEN void (*ouroi_object_gc_hook)(struct ouroi_thread *thread);
 
-/* What a thread has in this layer: thread->object. */
+/* What a thread has in this layer: thread->object. It stays with the number. */
 struct ouroi_object_thread {
-    ouro_object *dying; /* to be freed when the one being freed is done; linked by the first word */
+    ouro_object *dying; /* to be freed when the one being freed is done */
     bool draining;
-    bool in_finalizer;
-    int64_t allowance;     /* tracked objects until gc_hook is called; may be set by the stopper of the world */
-    uint64_t news, deaths; /* tracked objects made and freed by this thread; read by others relaxed */
+    /* Tracked objects that this thread may still make before gc_hook is called; one that it frees gives one back, up to
+     * `granted`. So granted - allowance is what it made less what it freed since both were set: by the thread itself, or by
+     * the stopper of the world. */
+    int64_t allowance, granted;
     /* the merge queue */
     struct ouroi_lock lock;
     ouro_object **queue;
     size_t queued, room;
-    bool
-        overflowed; /* no memory for the queue: every pool has to be looked through for QUEUED objects of this number */
     /* limbo */
     struct ouroi_limbo {
         ouro_object *first;
         size_t count;
         uint64_t epoch;
-    } limbo[2];
-    void *distributed; /* counts of distributed objects */
+    } filling, waiting;
+    /* what this thread counts of distributed objects, by their numbers */
+    int64_t *counts;
+    size_t counts_room;
 };
 OUROI_INLINE struct ouroi_object_thread *ouroi_object_thread(struct ouroi_thread *thread)
 {
@@ -154,14 +160,19 @@ OUROI_INLINE struct ouroi_object_thread *ouroi_object_thread(struct ouroi_thread
 /* Merges what other threads queued for a number, its agent being the caller; of the world's stopper too. Objects whose count is
  * then zero are put on the caller's list; ouroi_object_drain frees them. */
 void ouroi_object_merge_queue(struct ouroi_thread *thread);
+/* Puts an object whose count is zero on the list of `self`, the calling thread's. The world may be stopped by the caller. */
+void ouroi_object_put_dying(struct ouroi_object_thread *self, ouro_object *obj);
 /* Frees what is on the caller's list, with no recursion. World running. */
 void ouroi_object_drain(struct ouroi_thread *thread);
 
-/* Node pools: calls fn for each run (a pool, or one large object) of tracked objects. The world is stopped. young: only of
- * those that may hold young objects, whose marks are taken off; current pools stay marked. */
-void ouroi_nodes_each(bool young, void (*fn)(struct ouroi_run *run, void *arg), void *arg);
+/* Distributed objects, with the world stopped. sum_up: the object is an ordinary one again, merged, with the sum as its
+ * count. collect: does that to those whose sum is zero and puts them on the caller's list; how many. */
+void ouroi_distributed_sum_up(ouro_object *obj);
+size_t ouroi_distributed_collect(struct ouroi_object_thread *self);
 
 /* Violations found, each one line; the world is stopped. */
 unsigned ouroi_object_check(void);
+/* The layers above add theirs, with the world stopped. */
+extern OUROI_HIDDEN unsigned (*ouroi_object_check_more)(void);
 
 #endif

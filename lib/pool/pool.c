@@ -4,7 +4,7 @@
  * Who may take which step
  *   owned -> unowned            its owner (ouroi_pool_disown)
  *   unowned -> owned            its last owner, any thread through the shelf, and the thread whose free is the last one
- *   unowned -> listed           the thread whose push makes `threshold` blocks free, or the owner as it disowns
+ *   unowned -> listed           the thread whose push leaves `list_used` blocks in use, or the owner as it disowns
  *   owned -> released           its owner
  */
 #include "pool/pool.h"
@@ -20,34 +20,74 @@ enum {
     LISTED_FRACTION = 8, /* a pool with an eighth free is listed */
 };
 
-/* Slices of a pool: one, or what 8 blocks need. */
-static unsigned pool_slices(size_t block_bytes)
+#if OURO_DROPIN
+static bool give_states(struct ouroi_pool *pool)
 {
-    size_t bytes = (size_t)1 << (ouroi_log2(block_bytes * 8 - 1) + 1);
-    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : 1;
+    (void)pool;
+    return false;
 }
 
-struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class)
+static void take_states(struct ouroi_pool *pool)
+{
+    (void)pool;
+}
+#else
+/* Tables of states, a free list for each size class, linked by their first words. */
+static struct ouroi_lock states_lock = OUROI_LOCK_INIT(OUROI_RANK_META);
+static int8_t *free_states[OUROI_CLASSES];
+
+static bool give_states(struct ouroi_pool *pool)
+{
+    unsigned c = pool->run.size_class;
+    size_t bytes = pool->capacity < sizeof(void *) ? sizeof(void *) : pool->capacity;
+    ouroi_lock_acquire(&states_lock);
+    int8_t *states = free_states[c];
+    if (states != NULL)
+        memcpy(&free_states[c], states, sizeof states);
+    ouroi_lock_release(&states_lock);
+    if (states == NULL)
+        states = ouroi_meta_alloc(bytes);
+    else
+        *(void **)(void *)states = NULL; /* the link */
+    if (states == NULL)
+        return false;
+    ouroi_run_set_states(&pool->run, states, pool->block_bytes);
+    return true;
+}
+
+static void take_states(struct ouroi_pool *pool)
+{
+    unsigned c = pool->run.size_class;
+    int8_t *states = ouroi_slice_find(pool->run.start)->states;
+    for (size_t i = 0; OURO_DEBUG && i < pool->capacity; i++)
+        OURO_ASSERT(states[i] == 0);
+    ouroi_lock_acquire(&states_lock);
+    memcpy(states, &free_states[c], sizeof states);
+    free_states[c] = states;
+    ouroi_lock_release(&states_lock);
+}
+#endif
+
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes)
 {
     size_t block_bytes = ouroi_class_bytes(size_class);
-    struct ouroi_run *run = ouroi_run_alloc(node, pool_slices(block_bytes), 1, OUROI_RUN_POOL);
+    struct ouroi_run *run = ouroi_run_alloc(node, ouroi_pool_slices(block_bytes), 1, OUROI_RUN_POOL);
     if (run == NULL)
         return NULL;
     struct ouroi_pool *pool = ouroi_pool_of(run);
     run->size_class = (uint8_t)size_class;
     pool->block_bytes = (uint32_t)block_bytes;
     pool->capacity = (uint32_t)(run->bytes / block_bytes);
-    pool->threshold = pool->capacity / LISTED_FRACTION;
-    pool->threshold += pool->threshold == 0;
+    uint32_t listed_free = pool->capacity / LISTED_FRACTION;
+    pool->list_used = pool->capacity - (listed_free == 0 ? 1 : listed_free);
     for (uint32_t i = 0; pool->capacity <= OUROI_SPARSE_MAX && i < pool->capacity; i++)
         pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
-    if (OURO_DEBUG) {
+    if (OURO_DEBUG)
         pool->live = ouroi_meta_alloc((pool->capacity + 63) / 64 * sizeof(uint64_t));
-        if (pool->live == NULL) {
-            ouroi_run_publish(run);
-            ouroi_run_free(run);
-            return NULL;
-        }
+    if ((OURO_DEBUG && pool->live == NULL) || (nodes && !give_states(pool))) {
+        ouroi_run_publish(run);
+        ouroi_run_free(run);
+        return NULL;
     }
     /* relaxed: nobody else knows the pool yet */
     ouroi_atomic_store_relaxed(&pool->remote, OUROI_REMOTE_OWNED);
@@ -74,6 +114,8 @@ void ouroi_pool_release(struct ouroi_pool *pool)
     ouroi_atomic_fetch_add_relaxed(&totals->frees, pool->settled_frees);
     ouroi_atomic_fetch_add_relaxed(&totals->remote_frees, pool->remote_frees);
     ouroi_arena_note_used(-(ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
+    if (pool->run.nodes)
+        take_states(pool);
     ouroi_run_free(&pool->run);
 }
 
@@ -177,7 +219,7 @@ enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, void *owner, bool
     if (used == 0)
         return OUROI_DISOWN_EMPTY;
     ouroi_run_set_owner(&pool->run, NULL);
-    bool list = pool->capacity - used >= pool->threshold;
+    bool list = used <= pool->list_used;
     struct ouroi_shelf *shelf = list ? ouroi_shelf_lock(pool) : NULL;
     uint64_t word = OUROI_REMOTE_OWNED;
     /* [POOL-OWNER give] release, pairs with [POOL-OWNER take]: all that this owner wrote */
@@ -224,10 +266,10 @@ bool ouroi_pool_claim(struct ouroi_pool *pool)
     return true;
 }
 
-struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class)
+struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class, bool nodes)
 {
     uint64_t word;
-    struct ouroi_pool *pool = ouroi_shelf_pop(node, size_class, swap_owner, &word);
+    struct ouroi_pool *pool = ouroi_shelf_pop(node, ouroi_shelf_index(size_class, nodes), swap_owner, &word);
     if (pool != NULL)
         become_owner(pool, word);
     return pool;
@@ -253,7 +295,7 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
         bool owned = (word & OUROI_REMOTE_OWNED) != 0;
         uint32_t sum = owned ? ouroi_remote_count(word) + count : ouroi_remote_count(word) - count;
         bool last = !owned && sum == 0;
-        bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && pool->capacity - sum >= pool->threshold;
+        bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && sum <= pool->list_used;
         if (list && shelf == NULL)
             shelf = ouroi_shelf_lock(pool); /* the pool cannot vanish before this push */
         tail->next = ouroi_remote_list(word);
@@ -368,7 +410,7 @@ size_t ouroi_pool_purge_idle(bool all)
     uint32_t beat = ouroi_shelf_beat();
     ouroi_shelf_quiet();
     for (unsigned node = 0; node < ouroi_machine.nodes; node++)
-        for (unsigned c = 1; c < OUROI_CLASSES; c++) {
+        for (unsigned c = 1; c < OUROI_SHELVES; c++) {
             uint64_t word;
             struct ouroi_pool *pool;
             /* The last on the shelf has been there longest; disowned, it becomes the first, of this beat. */

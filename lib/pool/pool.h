@@ -70,7 +70,7 @@ struct ouroi_pool {
     uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
     void *home; /* the last owner; compared, not followed, by others */
     uint32_t block_bytes;
-    uint32_t threshold;   /* free blocks that make it worth listing */
+    uint32_t list_used;   /* so many blocks in use, or fewer, make it worth listing */
     uint32_t listed_beat; /* when it came to its shelf; guarded by the shelf, with `linked` */
     bool linked;          /* on a shelf */
     /* the owner's, seldom written */
@@ -130,8 +130,16 @@ OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
     OUROI_OWNED_SET(&pool->countdown, armed);
 }
 
-/* A new pool, owned by nobody that the slices name; OWNED is set. NULL: no memory. */
-struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class);
+/* Slices of a pool: one, or what 8 blocks need. */
+OUROI_INLINE unsigned ouroi_pool_slices(size_t block_bytes)
+{
+    size_t bytes = (size_t)1 << (ouroi_log2(block_bytes * 8 - 1) + 1);
+    return bytes > OUROI_SLICE_BYTES ? (unsigned)(bytes / OUROI_SLICE_BYTES) : 1;
+}
+
+/* A new pool, owned by nobody that the slices name; OWNED is set. nodes: for tracked objects, with a table of states, all 0.
+ * NULL: no memory. */
+struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes);
 /* Gives an owned, empty pool's memory to the arena. */
 void ouroi_pool_release(struct ouroi_pool *pool);
 
@@ -152,11 +160,18 @@ bool ouroi_pool_claim(struct ouroi_pool *pool);
 void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct ouroi_block *tail, uint32_t count);
 
 /* The unowned pool of a class with room that was listed last, claimed. NULL: none. */
-struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class);
+struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class, bool nodes);
 
 /* Gives back pages that hold free blocks only, of pools that nobody has taken from their shelf for a beat (all: of any).
  * Returns bytes. For the background thread, and when memory is short. */
 size_t ouroi_pool_purge_idle(bool all);
+
+/* Whether block `index` was ever handed out since its memory was last given back: what lies in others is not ours. */
+OUROI_INLINE bool ouroi_pool_is_carved(const struct ouroi_pool *pool, uint32_t index)
+{
+    return pool->capacity > OUROI_SPARSE_MAX ? index < pool->carved
+                                             : (pool->uncarved[index / 64] >> index % 64 & 1) == 0;
+}
 
 /* Puts a block into an owned pool's list. */
 OUROI_INLINE void ouroi_pool_put(struct ouroi_pool *pool, struct ouroi_block *block)

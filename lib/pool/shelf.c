@@ -14,7 +14,7 @@ struct ouroi_shelf {
     struct ouroi_pool *first, *last;
 } __attribute__((aligned(OUROI_CACHE_LINE)));
 
-static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_CLASSES];
+static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_SHELVES];
 
 static uint32_t beat; /* of the background thread */
 static size_t listed_bytes;
@@ -48,7 +48,7 @@ static void unlink_pool(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 
 struct ouroi_shelf *ouroi_shelf_lock(const struct ouroi_pool *pool)
 {
-    struct ouroi_shelf *shelf = &shelves[pool->run.node][pool->run.size_class];
+    struct ouroi_shelf *shelf = &shelves[pool->run.node][ouroi_shelf_index(pool->run.size_class, pool->run.nodes)];
     ouroi_lock_acquire(&shelf->lock);
     return shelf;
 }
@@ -82,10 +82,10 @@ void ouroi_shelf_forget(struct ouroi_pool *pool)
     ouroi_lock_release(&shelf->lock);
 }
 
-struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
-                                   bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word)
+struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned index, bool (*own)(struct ouroi_pool *pool, uint64_t *word),
+                                   uint64_t *word)
 {
-    struct ouroi_shelf *shelf = &shelves[node][size_class];
+    struct ouroi_shelf *shelf = &shelves[node][index];
     /* relaxed: a look without the lock; a pool that comes now is found the next time */
     if (ouroi_atomic_load_relaxed(&shelf->first) == NULL)
         return NULL;
@@ -102,10 +102,10 @@ struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
     return pool;
 }
 
-struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned size_class, uint32_t now, bool all,
+struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned index, uint32_t now, bool all,
                                         bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word)
 {
-    struct ouroi_shelf *shelf = &shelves[node][size_class];
+    struct ouroi_shelf *shelf = &shelves[node][index];
     /* relaxed: a look without the lock */
     if (ouroi_atomic_load_relaxed(&shelf->first) == NULL)
         return NULL;
@@ -134,21 +134,21 @@ void ouroi_pool_init(void)
 {
     ouroi_arena_idle_hook = ouroi_pool_purge_idle;
     for (unsigned node = 0; node < ouroi_machine.nodes; node++)
-        for (unsigned c = 0; c < OUROI_CLASSES; c++)
+        for (unsigned c = 0; c < OUROI_SHELVES; c++)
             shelves[node][c].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_SHELF);
 }
 
 void ouroi_pool_fork_prepare(void)
 {
     for (unsigned node = 0; node < ouroi_machine.nodes; node++)
-        for (unsigned c = 0; c < OUROI_CLASSES; c++)
+        for (unsigned c = 0; c < OUROI_SHELVES; c++)
             ouroi_lock_acquire_again(&shelves[node][c].lock);
 }
 
 void ouroi_pool_fork_done(bool child)
 {
     for (unsigned node = 0; node < ouroi_machine.nodes; node++)
-        for (unsigned c = 0; c < OUROI_CLASSES; c++) {
+        for (unsigned c = 0; c < OUROI_SHELVES; c++) {
             if (child)
                 ouroi_lock_reset(&shelves[node][c].lock);
             else

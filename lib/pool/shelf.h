@@ -4,6 +4,13 @@
 
 #include "pool/pool.h"
 
+/* A node's shelves: one for each size class, one more for each where there are tracked objects. */
+#define OUROI_SHELVES (OURO_DROPIN ? OUROI_CLASSES : 2 * OUROI_CLASSES)
+OUROI_INLINE unsigned ouroi_shelf_index(unsigned size_class, bool nodes)
+{
+    return nodes && !OURO_DROPIN ? size_class + OUROI_CLASSES : size_class;
+}
+
 /* The shelf for pools like this one, locked. */
 struct ouroi_shelf *ouroi_shelf_lock(const struct ouroi_pool *pool);
 /* Links `pool`, unless that is NULL, and unlocks. */
@@ -13,12 +20,12 @@ void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool);
 void ouroi_shelf_forget(struct ouroi_pool *pool);
 
 /* Takes the first pool that `own` succeeds with; *word is passed to it. NULL: none. */
-struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned size_class,
-                                   bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word);
+struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned index, bool (*own)(struct ouroi_pool *pool, uint64_t *word),
+                                   uint64_t *word);
 
 /* The same for the last pool, if it came to the shelf before the beat (all: and did not come in it, as of the last call of
  * ouroi_shelf_beat). */
-struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned size_class, uint32_t beat, bool all,
+struct ouroi_pool *ouroi_shelf_pop_last(unsigned node, unsigned index, uint32_t beat, bool all,
                                         bool (*own)(struct ouroi_pool *pool, uint64_t *word), uint64_t *word);
 
 /* Begins a beat: the number that pools get which come from now on. */

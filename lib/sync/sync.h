@@ -13,15 +13,17 @@
 enum ouroi_rank {
     OUROI_RANK_WORLD,    /* who stops the world */
     OUROI_RANK_REGISTRY, /* the table of threads */
-    OUROI_RANK_GC,       /* the collector's settings and lists */
     OUROI_RANK_WORKERS,  /* the pool of worker threads */
+    OUROI_RANK_GC,       /* the collector's settings and lists */
+    OUROI_RANK_WEAK,     /* one shard of the targets of weak references */
+    OUROI_RANK_WEAKMAP,  /* some weak maps */
     OUROI_RANK_TYPES,    /* the table of types */
-    OUROI_RANK_WEAK,     /* weak references */
     OUROI_RANK_QUEUE,    /* a thread's merge queue */
     OUROI_RANK_START,    /* start-up of the library */
     OUROI_RANK_HEAPS,    /* the list of threads' heaps */
     OUROI_RANK_HEAP,     /* one first-class heap */
     OUROI_RANK_SECURE,   /* the hardened heap */
+    OUROI_RANK_PURGE,    /* giving memory back */
     OUROI_RANK_SHELF,    /* one size class's unowned pools */
     OUROI_RANK_ARENA,    /* one node's chunks */
     OUROI_RANK_SPACE,    /* address space, huge blocks */

@@ -549,9 +549,9 @@ static void before_fork(void)
         /* [FORK drain] seq_cst, pairs with [STATE hold]: in the order of all such operations this is after `forking` */
         if ((ouroi_atomic_load_seq_cst(&other->state) & OUROI_HELD) != 0)
             ouroi_state_await_release(other);
+    ouroi_workers_fork_prepare();
     if (ouroi_world_hooks.fork_prepare != NULL)
         ouroi_world_hooks.fork_prepare();
-    ouroi_workers_fork_prepare();
 }
 
 static void open_again(void)
@@ -565,9 +565,9 @@ static void after_fork_parent(void)
 {
     if (ouroi_world_is_stopped())
         return;
-    ouroi_workers_fork_done(false);
     if (ouroi_world_hooks.fork_parent != NULL)
         ouroi_world_hooks.fork_parent();
+    ouroi_workers_fork_done(false);
     open_again();
     ouroi_lock_release(&ouroi_registry_lock);
     ouroi_turn_give();

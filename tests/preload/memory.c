@@ -408,6 +408,113 @@ static void check_idle_many_sleeping_threads(void)
     expect_idle_gives_back(peak, before);
 }
 
+/* Frees one block of ten, at random, and forgets it. */
+static void free_some(struct batch *batch)
+{
+    uint64_t state = 7;
+    for (size_t i = 0; i < batch->count / 10; i++) {
+        size_t at = (size_t)(next_random(&state) % batch->count);
+        free(batch->blocks[at]);
+        batch->blocks[at] = NULL;
+    }
+}
+
+struct sleeper {
+    struct batch batch;
+    size_t block;
+};
+
+static void *allocate_free_some_and_sleep(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    sleeper->batch = make_batch(sleeper->block);
+    free_some(&sleeper->batch);
+    pthread_barrier_wait(&idle_barrier);
+    for (;;)
+        pause();
+    return NULL;
+}
+
+/* The owner of many pools with room sleeps, while another thread frees the rest of what is in them. */
+static void rest_is_freed_by_other_thread(size_t block)
+{
+    size_t before = rss_bytes();
+    static struct sleeper sleeper;
+    sleeper.block = block;
+    pthread_barrier_init(&idle_barrier, NULL, 2);
+    thread_start(allocate_free_some_and_sleep, &sleeper, 0);
+    pthread_barrier_wait(&idle_barrier);
+    size_t peak = rss_bytes() - sleeper.batch.count * sizeof(void *);
+    free_batch(&sleeper.batch);
+    munmap(sleeper.batch.blocks, sleeper.batch.count * sizeof(void *));
+    expect_idle_gives_back(peak, before);
+}
+
+static void check_idle_rest_freed_by_other_thread(void)
+{
+    rest_is_freed_by_other_thread(100);
+}
+
+static void check_idle_rest_freed_by_other_thread_medium(void)
+{
+    rest_is_freed_by_other_thread(3000);
+}
+
+/* Many sizes in each of several threads: what a thread keeps is bounded in all, not for each size. */
+static void *allocate_sizes_free_some_and_sleep(void *arg)
+{
+    struct batch *batch = arg;
+    for (size_t i = 0; i < batch->count; i++) {
+        size_t size = 16 + i % 10 * 16;
+        batch->blocks[i] = malloc(size);
+        EXPECT(batch->blocks[i] != NULL);
+        memset(batch->blocks[i], 1, size);
+    }
+    free_some(batch);
+    pthread_barrier_wait(&idle_barrier);
+    for (;;)
+        pause();
+    return NULL;
+}
+
+static void check_idle_rest_of_many_sizes_and_threads(void)
+{
+    enum { THREADS = 8, COUNT = 512 * 1024 };
+    static struct batch batches[THREADS];
+    size_t before = rss_bytes(), table = (size_t)COUNT * sizeof(void *);
+    pthread_barrier_init(&idle_barrier, NULL, THREADS + 1);
+    for (size_t i = 0; i < THREADS; i++) {
+        batches[i].count = COUNT;
+        batches[i].blocks = mmap(NULL, table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        EXPECT(batches[i].blocks != MAP_FAILED);
+        thread_start(allocate_sizes_free_some_and_sleep, &batches[i], 0);
+    }
+    pthread_barrier_wait(&idle_barrier);
+    size_t peak = rss_bytes() - THREADS * table;
+    EXPECT_CMP(peak, >=, before + 300 * MIB);
+    for (size_t i = 0; i < THREADS; i++) {
+        free_batch(&batches[i]);
+        munmap(batches[i].blocks, table);
+    }
+    /* Each sleeper keeps a few MiB. */
+    EXPECT_CMP(wait_for_rss(peak / 8, IDLE_MS), <=, peak / 8);
+}
+
+/* The same, and the owner was the only thread until then. */
+static void check_idle_rest_freed_by_first_other_thread(void)
+{
+    size_t before = rss_bytes();
+    struct batch batches[2] = { make_batch(100), make_batch(100) };
+    size_t peak = rss_bytes() - 2 * batches[0].count * sizeof(void *);
+    free_some(&batches[0]);
+    free_some(&batches[1]);
+    thread_join(thread_start(free_batch, &batches[0], 0));
+    thread_join(thread_start(free_batch, &batches[1], 0));
+    for (size_t i = 0; i < 2; i++)
+        munmap(batches[i].blocks, batches[i].count * sizeof(void *));
+    expect_idle_gives_back(peak, before);
+}
+
 /* A daemon: it forks, the parent leaves, the child does the work. */
 static void check_idle_after_fork(void)
 {
@@ -553,6 +660,10 @@ const struct check checks_memory[] = {
     { "idle_freed_by_sleeping_thread", check_idle_freed_by_sleeping_thread, NULL, "" },
     { "idle_allocated_by_exited_thread", check_idle_allocated_by_exited_thread, NULL, "" },
     { "idle_many_sleeping_threads", check_idle_many_sleeping_threads, NULL, "" },
+    { "idle_rest_freed_by_other_thread", check_idle_rest_freed_by_other_thread, NULL, "" },
+    { "idle_rest_freed_by_other_thread_medium", check_idle_rest_freed_by_other_thread_medium, NULL, "" },
+    { "idle_rest_of_many_sizes_and_threads", check_idle_rest_of_many_sizes_and_threads, NULL, "" },
+    { "idle_rest_freed_by_first_other_thread", check_idle_rest_freed_by_first_other_thread, NULL, "" },
     { "idle_after_fork", check_idle_after_fork, NULL, "" },
     { "trim_gives_back_now", check_trim_gives_back_now, NULL, "" },
     { "trim_with_living_runs", check_trim_with_living_runs, NULL, "" },

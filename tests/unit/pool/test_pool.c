@@ -42,7 +42,7 @@ static void *take(struct ouroi_pool *pool)
 
 static struct ouroi_pool *new_pool(unsigned size_class)
 {
-    struct ouroi_pool *pool = ouroi_pool_new(0, size_class);
+    struct ouroi_pool *pool = ouroi_pool_new(0, size_class, false);
     assert_non_null(pool);
     ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
     return pool;

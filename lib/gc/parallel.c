@@ -1,0 +1,289 @@
+/* gc/parallel.c: the phases of a search, shared out among workers.
+ *
+ * Invariants  patches lie in the order of their nodes; a worker takes some of its own node's, then of the others'.
+ * Sync        [IDLE]: workers with nothing to do; when all are, reaching is over. Patches are taken by a cursor a node. States:
+ *             see visit.h. A worker gives away the oldest half of what it has to look into when somebody is idle.
+ * Source      termination by counting the idle: Flood, Detlefs, Shavit, Zhang 2001.
+ */
+#include "gc/visit.h"
+
+#include <errno.h>
+
+enum {
+    PATCHES_AT_ONCE = 4,
+    GIVEN_AT_ONCE = 64,
+    STOLEN_AT_ONCE = 8,
+    STACK_ENOUGH = 256, /* roots found, before they are looked into */
+    SPINS = 200,
+    NAP_NS = 50000,
+};
+
+struct phase {
+    struct ouroi_search *search;
+    bool first;
+};
+
+int ouroi_parallel_prepare(struct ouroi_search *search)
+{
+    for (unsigned w = 0; w < search->workers; w++)
+        search->searchers[w].node = ouroi_worker_node(w);
+    for (unsigned node = 0; node < OUROI_NODES_MAX; node++)
+        search->cursors[node].end = 0;
+    if (ouroi_machine.nodes <= 1) {
+        search->cursors[0].first = 0;
+        search->cursors[0].end = search->patch_count;
+        return 0;
+    }
+    /* In the order of nodes, and of each node's as they are. */
+    void *sorted = NULL;
+    size_t room = 0, at = 0;
+    if (ouroi_memory_grow(&sorted, &room, 0, search->patch_count + 1, sizeof(struct ouroi_patch)) != 0)
+        return -ENOMEM;
+    struct ouroi_patch *to = sorted;
+    for (unsigned node = 0; node < OUROI_NODES_MAX; node++) {
+        search->cursors[node].first = at;
+        for (size_t i = 0; i < search->patch_count; i++)
+            if (search->patches[i].run->node % OUROI_NODES_MAX == node)
+                to[at++] = search->patches[i];
+        search->cursors[node].end = at;
+    }
+    void *old = search->patches;
+    ouroi_memory_free(&old, &search->patch_room, sizeof *to);
+    search->patches = to;
+    search->patch_room = room;
+    return 0;
+}
+
+static void rewind_cursors(struct ouroi_search *search)
+{
+    for (unsigned node = 0; node < OUROI_NODES_MAX; node++)
+        search->cursors[node].next = search->cursors[node].first;
+}
+
+/* Some patches from [*first, *end), of the worker's node while there are any. False: none are left. */
+static bool take_patches(struct ouroi_searcher *searcher, size_t *first, size_t *end)
+{
+    struct ouroi_search *search = searcher->search;
+    unsigned nodes = ouroi_machine.nodes > OUROI_NODES_MAX ? OUROI_NODES_MAX : ouroi_machine.nodes;
+    for (unsigned i = 0; i < nodes; i++) {
+        struct ouroi_cursor *cursor = &search->cursors[(searcher->node + i) % nodes];
+        /* relaxed: a number that no two get; a look first, so that the word is not written for nothing */
+        if (ouroi_atomic_load_relaxed(&cursor->next) >= cursor->end)
+            continue;
+        *first = ouroi_atomic_fetch_add_relaxed(&cursor->next, (size_t)PATCHES_AT_ONCE); /* relaxed: the same */
+        if (*first < cursor->end) {
+            *end = cursor->end - *first > PATCHES_AT_ONCE ? *first + PATCHES_AT_ONCE : cursor->end;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void subtract_visit(ouro_object *obj, void *arg)
+{
+    ouroi_subtract_visit(arg, obj, true);
+}
+static void reach_visit(ouro_object *obj, void *arg)
+{
+    ouroi_reach_visit(arg, obj, false);
+}
+static void reach_visit_first(ouro_object *obj, void *arg)
+{
+    ouroi_reach_visit(arg, obj, true);
+}
+
+static void count(void *arg, unsigned index, unsigned workers)
+{
+    struct ouroi_search *search = arg;
+    struct ouroi_searcher *searcher = &search->searchers[index];
+    size_t first, end;
+    (void)workers;
+    while (take_patches(searcher, &first, &end))
+        for (size_t i = first; i < end; i++)
+            ouroi_count_patch(searcher, &search->patches[i]);
+}
+
+void ouroi_parallel_count(struct ouroi_search *search)
+{
+    rewind_cursors(search);
+    ouroi_workers_run(search->workers, count, search);
+}
+
+static void subtract(void *arg, unsigned index, unsigned workers)
+{
+    struct ouroi_search *search = arg;
+    struct ouroi_searcher *searcher = &search->searchers[index];
+    size_t first, end;
+    (void)workers;
+    while (take_patches(searcher, &first, &end))
+        for (size_t i = first; i < end; i++)
+            ouroi_subtract_patch(searcher, &search->patches[i], subtract_visit);
+    while (searcher->ring_count != 0)
+        ouroi_subtract_oldest(searcher, true);
+}
+
+void ouroi_parallel_subtract(struct ouroi_search *search)
+{
+    rewind_cursors(search);
+    ouroi_workers_run(search->workers, subtract, search);
+}
+
+static void sweep(void *arg, unsigned index, unsigned workers)
+{
+    struct ouroi_search *search = arg;
+    size_t first, end;
+    (void)workers;
+    while (take_patches(&search->searchers[index], &first, &end))
+        for (size_t i = first; i < end; i++)
+            ouroi_search_sweep_patch(search, &search->patches[i]);
+}
+
+void ouroi_parallel_sweep(struct ouroi_search *search)
+{
+    rewind_cursors(search);
+    ouroi_workers_run(search->workers, sweep, search);
+}
+
+/* Reaching. */
+
+static void give_away(struct ouroi_searcher *searcher)
+{
+    struct ouroi_list *stack = &searcher->stack;
+    size_t given = 0, most = stack->count / 2 > GIVEN_AT_ONCE ? GIVEN_AT_ONCE : stack->count / 2;
+    while (given < most && ouroi_deque_give(&searcher->deque, stack->items[given]))
+        given++;
+    for (size_t i = 0; i < given; i++) /* the newest fill the holes */
+        stack->items[i] = stack->items[--stack->count];
+}
+
+OUROI_INLINE void drain_with(struct ouroi_searcher *searcher, bool first, ouro_visit visit)
+{
+    struct ouroi_search *search = searcher->search;
+    for (;;) {
+        ouro_object *obj = ouroi_reach_next(searcher, first);
+        if (obj == NULL) {
+            obj = ouroi_deque_take(&searcher->deque);
+            if (obj == NULL)
+                return;
+        }
+        if (OUROI_UNLIKELY(ouroi_machine.nodes > 1)) {
+            const struct ouroi_run *run = ouroi_run_find(obj);
+            bool near = run != NULL && run->node == searcher->node;
+            searcher->near += near;
+            searcher->far += !near;
+        }
+        ouroi_reach_into(searcher, obj, visit);
+        /* relaxed: a hint */
+        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&search->idle) != 0) && searcher->stack.count >= 2 &&
+            ouroi_deque_count(&searcher->deque) == 0)
+            give_away(searcher);
+    }
+}
+
+static void drain(struct ouroi_searcher *searcher, bool first)
+{
+    if (first)
+        drain_with(searcher, true, reach_visit_first);
+    else
+        drain_with(searcher, false, reach_visit);
+}
+
+static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch)
+{
+    for (uint32_t at = 0; at < patch->blocks; at += 8) {
+        uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_root);
+        while (mask != 0) {
+            uint32_t index = ouroi_mask_next(&mask, at);
+            ouro_object *obj = ouroi_patch_object(patch, index);
+            int8_t state = ouroi_state_get(&patch->states[index]);
+            if (!ouroi_state_is_unreached(state)) /* meanwhile */
+                continue;
+            if (searcher->search->generation == 2)
+                ouroi_search_note_root(searcher, obj, state);
+            ouroi_reach_state(searcher, &patch->states[index], obj, false);
+            if (searcher->stack.count > STACK_ENOUGH)
+                drain(searcher, false);
+        }
+    }
+    drain(searcher, false);
+}
+
+/* Takes some of what another has to give. */
+static bool steal(struct ouroi_searcher *searcher, unsigned workers)
+{
+    struct ouroi_search *search = searcher->search;
+    unsigned got = 0;
+    for (unsigned pass = 0; pass < 2 && got == 0; pass++) { /* other nodes' last */
+        for (unsigned i = 1; i < workers && got == 0; i++) {
+            struct ouroi_searcher *victim = &search->searchers[(searcher->index + i) % workers];
+            if ((victim->node == searcher->node) != (pass == 0))
+                continue;
+            while (got < STOLEN_AT_ONCE && ouroi_deque_count(&victim->deque) != 0) {
+                void *obj = ouroi_deque_steal(&victim->deque);
+                if (obj == NULL)
+                    break;
+                if (!ouroi_list_push(&searcher->stack, obj))
+                    searcher->failed = true;
+                got++;
+            }
+        }
+    }
+    return got != 0;
+}
+
+static bool somebody_gives(const struct ouroi_searcher *searcher, unsigned workers)
+{
+    for (unsigned i = 1; i < workers; i++)
+        if (ouroi_deque_count(&searcher->search->searchers[(searcher->index + i) % workers].deque) != 0)
+            return true;
+    return false;
+}
+
+/* Waits for something to look into. False: all wait. Who is about to steal is not idle, so that when all are idle nobody has
+ * anything, nor will have. */
+static bool find_more(struct ouroi_searcher *searcher, unsigned workers)
+{
+    uint32_t *idle = &searcher->search->idle;
+    /* [IDLE in] seq_cst, pairs with [IDLE out]: what this one had is done with. */
+    ouroi_atomic_fetch_add_seq_cst(idle, 1u);
+    for (unsigned spin = 0;; spin++) {
+        /* [IDLE look] seq_cst, pairs with [IDLE in] */
+        uint32_t now = ouroi_atomic_load_seq_cst(idle);
+        if (now == workers)
+            return false;
+        if (somebody_gives(searcher, workers)) {
+            /* [IDLE out] seq_cst, pairs with [IDLE look]: before it steals. */
+            ouroi_atomic_fetch_add_seq_cst(idle, (uint32_t)-1);
+            if (steal(searcher, workers))
+                return true;
+            /* [IDLE in] seq_cst, pairs with [IDLE out] */
+            ouroi_atomic_fetch_add_seq_cst(idle, 1u);
+        } else if (spin < SPINS) {
+            ouroi_pause();
+        } else {
+            ouroi_os.futex_wait(idle, now, NAP_NS);
+        }
+    }
+}
+
+static void reach(void *arg, unsigned index, unsigned workers)
+{
+    struct phase *phase = arg;
+    struct ouroi_search *search = phase->search;
+    struct ouroi_searcher *searcher = &search->searchers[index];
+    size_t first, end;
+    drain(searcher, phase->first);
+    while (!phase->first && take_patches(searcher, &first, &end))
+        for (size_t i = first; i < end; i++)
+            reach_patch(searcher, &search->patches[i]);
+    while (find_more(searcher, workers))
+        drain(searcher, phase->first);
+}
+
+void ouroi_parallel_reach(struct ouroi_search *search, bool first)
+{
+    struct phase phase = { search, first };
+    search->idle = 0;
+    rewind_cursors(search);
+    ouroi_workers_run(search->workers, reach, &phase);
+}

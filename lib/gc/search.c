@@ -1,0 +1,861 @@
+/* gc/search.c: finds, with the world stopped, the candidates that nothing outside of the candidates leads to.
+ *
+ * Owns        which runs hold objects of the middle generation; the hints.
+ * Invariants  a run that may hold objects of state OLD1 is in `middle`, unless middle_unknown. Runs are named there by their
+ *             descriptors, which are never unmapped: what has become of one is asked when it is used.
+ * Sync        the collecting thread, the world being stopped; parallel.c for the phases that others share.
+ *
+ * Let E be an object's count less the references that candidates hold. Any way from outside into the candidates goes through
+ * a counted reference from outside, so that E > 0 where it enters; reaching from there finds all that lives. Phases, each
+ * over all patches in address order:
+ *
+ *   first      (oldest generation) reaches from the hints, objects that were referred to from outside last time, and counts
+ *              the references to these. A mostly living heap is done after that
+ *   count      of each candidate left, its count goes into its state
+ *   subtract   each reference from such a one to another takes one off
+ *   reach      from those with something left
+ *   sweep      states become what they are after the collection
+ *
+ * If a hint turns out to have no reference from outside, all is done again without hints.
+ *
+ * Source      Christopher 1984 and Python's gc; prefetching in a queue: Cher, Hosking, Vitek 2004.
+ */
+#include "gc/visit.h"
+
+#include <errno.h>
+#include <string.h>
+
+size_t ouroi_search_worker_objects = 16384;
+
+static struct ouroi_list middle;
+static bool middle_unknown;
+static struct ouroi_list noted; /* runs with young objects of which nodes_each may not know */
+static bool noted_lost;
+static struct ouroi_lock noted_lock = OUROI_LOCK_INIT(OUROI_RANK_GC);
+
+/* What was referred to from outside at the last collection of the oldest generation, and how often from inside. */
+struct hint {
+    ouro_object *object;
+    int64_t inside;
+};
+static struct hint *hints;
+static size_t hint_count, hint_room;
+
+enum {
+    HINTS_MAX = 1 << 20,
+    OBJECTS_PER_HINT = 16, /* with fewer, counting is cheaper */
+    STACK_ENOUGH = 256, /* roots found, before they are looked into */
+};
+
+void ouroi_search_fail_visits(const struct ouroi_searcher *searcher, const ouro_object *object)
+{
+    ouroi_fail("an object %p of type %s is visited more often than it is counted, last by one of type %s",
+               (const void *)object, ouroi_type_name(ouroi_type_of(object)),
+               searcher->from != NULL ? ouroi_type_name(ouroi_type_of(searcher->from)) : "?");
+}
+
+/* Gathering. */
+
+static void set_candidates(struct ouroi_run *run, bool is)
+{
+    for (uint32_t i = 0; i < run->slices; i++) {
+        struct ouroi_slice *slice = ouroi_slice_find(run->start + i * OUROI_SLICE_BYTES);
+        if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run) /* relaxed: the world is stopped */
+            break;                                                          /* a huge block has its first slice only */
+        slice->candidate = is;
+    }
+}
+
+/* States of the candidates become YOUNG. */
+static void make_young(int8_t *states, uint32_t blocks, int generation)
+{
+    int8_t second = generation == 2 ? OUROI_STATE_OLD2 : OUROI_STATE_OLD1;
+    for (uint32_t i = 0; i < blocks; i++)
+        states[i] = states[i] == OUROI_STATE_OLD1 || states[i] == second ? OUROI_STATE_YOUNG : states[i];
+}
+
+static void add_run(struct ouroi_run *run, void *arg)
+{
+    struct ouroi_search *search = arg;
+    struct ouroi_slice *slice = ouroi_slice_find(run->start);
+    /* relaxed: the world is stopped */
+    if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run || slice->states == NULL || slice->candidate)
+        return;
+    if (search->patch_count == search->patch_room) {
+        void *items = search->patches;
+        int rc = search->no_memory ? -ENOMEM
+                                   : ouroi_memory_grow(&items, &search->patch_room, search->patch_count,
+                                                       search->patch_count + 1, sizeof *search->patches);
+        search->patches = items;
+        if (rc != 0) { /* the world goes on with what nobody looked at */
+            search->no_memory = true;
+            ouroi_nodes_lose_young();
+            middle_unknown = true;
+            return;
+        }
+    }
+    struct ouroi_patch patch = { .states = slice->states, .start = run->start, .run = run, .blocks = 1 };
+    if (run->kind == OUROI_RUN_POOL) {
+        const struct ouroi_pool *pool = ouroi_pool_of(run);
+        patch.block_bytes = pool->block_bytes;
+        patch.sparse = pool->capacity <= OUROI_SPARSE_MAX;
+        patch.blocks = patch.sparse ? pool->capacity : pool->carved;
+    }
+    set_candidates(run, true);
+    if (search->generation > 0)
+        make_young(patch.states, patch.blocks, search->generation);
+    search->patches[search->patch_count++] = patch;
+    search->blocks += patch.blocks;
+}
+
+static void ignore_run(struct ouroi_run *run, void *arg)
+{
+    (void)run;
+    (void)arg;
+}
+
+void ouroi_search_note_young(const ouro_object *object)
+{
+    struct ouroi_run *run = ouroi_run_find(object);
+    ouroi_lock_acquire(&noted_lock);
+    if ((noted.count == 0 || noted.items[noted.count - 1] != run) && !ouroi_list_push(&noted, run))
+        noted_lost = true;
+    ouroi_lock_release(&noted_lock);
+}
+
+int ouroi_search_begin(struct ouroi_search *search, int generation)
+{
+    search->generation = generation;
+    search->patch_count = 0;
+    search->blocks = search->candidates = search->keys = search->dead_count = 0;
+    search->near = search->far = 0;
+    search->no_memory = search->complex = search->unclearable = search->destroys = search->distributed = false;
+    search->has_maps = ouroi_weakmap_total() != 0;
+    search->hinted = search->misled = false;
+    if (generation == 2 || noted_lost || (generation == 1 && middle_unknown)) {
+        noted_lost = false;
+        middle_unknown &= generation == 0;
+        ouroi_nodes_each(true, ignore_run, NULL);
+        ouroi_nodes_each(false, add_run, search);
+    } else {
+        ouroi_nodes_each(true, add_run, search);
+        for (size_t i = 0; i < noted.count; i++)
+            add_run(noted.items[i], search);
+        for (size_t i = 0; generation == 1 && i < middle.count; i++)
+            add_run(middle.items[i], search);
+    }
+    ouroi_list_reset(&noted);
+    if (generation > 0)
+        ouroi_list_reset(&middle);
+    return search->no_memory ? -ENOMEM : 0;
+}
+
+/* Calls. */
+
+static void subtract_visit(ouro_object *obj, void *arg)
+{
+    ouroi_subtract_visit(arg, obj, false);
+}
+static void reach_visit(ouro_object *obj, void *arg)
+{
+    ouroi_reach_visit(arg, obj, false);
+}
+static void reach_visit_first(ouro_object *obj, void *arg)
+{
+    ouroi_reach_visit(arg, obj, true);
+}
+
+/* Weak maps. */
+
+static void note_key(ouro_object *key, ouro_object *value, void *arg)
+{
+    struct ouroi_searcher *searcher = arg;
+    struct ouroi_slice *slice = ouroi_slice_at(key);
+    (void)value;
+    if (slice != NULL && slice->states != NULL)
+        return;
+    struct ouroi_entry *entry = ouroi_table_get(searcher->table, key);
+    if (entry == NULL) {
+        searcher->failed = true;
+        return;
+    }
+    entry->kind = OUROI_ENTRY_KEY;
+    entry->count = ouroi_object_count(key);
+    ouroi_atomic_store_relaxed(&searcher->search->keys, 1); /* relaxed: any number says that there are some */
+}
+
+void ouroi_search_note_keys(struct ouroi_searcher *searcher, const ouro_object *map)
+{
+    ouroi_weakmap_entries(map, 0, ouroi_weakmap_room(map), note_key, searcher);
+}
+
+void ouroi_search_saw_untracked(struct ouroi_searcher *searcher, ouro_object *object)
+{
+    if (ouroi_table_find(&searcher->search->table, object) == NULL)
+        return;
+    struct ouroi_entry *entry = ouroi_table_get(searcher->table, object);
+    if (entry != NULL)
+        entry->seen++;
+    else
+        searcher->failed = true;
+}
+
+/* No candidates count as reached. */
+static bool is_reached(const struct ouroi_search *search, const ouro_object *obj)
+{
+    struct ouroi_slice *slice = ouroi_slice_at(obj);
+    if (slice == NULL || slice->states == NULL) {
+        const struct ouroi_entry *entry = search->keys != 0 ? ouroi_table_find(&search->table, obj) : NULL;
+        return entry == NULL || ouroi_atomic_load_relaxed(&entry->reached); /* relaxed: see ouroi_search_maps */
+    }
+    return !slice->candidate || !ouroi_state_is_unreached(ouroi_state_get(ouroi_slice_state(slice, (uintptr_t)obj)));
+}
+
+struct map_visit {
+    struct ouroi_searcher *searcher;
+    ouro_visit visit;
+};
+
+static void reach_entry(ouro_object *key, ouro_object *value, void *arg)
+{
+    const struct map_visit *with = arg;
+    if (is_reached(with->searcher->search, key))
+        with->visit(value, with->searcher);
+}
+
+void ouroi_reach_map(struct ouroi_searcher *searcher, ouro_object *map, ouro_visit visit)
+{
+    struct map_visit with = { searcher, visit };
+    if (!ouroi_list_push(&searcher->maps, map))
+        searcher->failed = true;
+    ouroi_weakmap_entries(map, 0, ouroi_weakmap_room(map), reach_entry, &with);
+}
+
+void ouroi_reach_key(struct ouroi_searcher *searcher, ouro_object *key, ouro_visit visit)
+{
+    struct map_visit with = { searcher, visit };
+    ouroi_weak_maps_of(key, reach_entry, &with); /* reach_entry's key is the map here */
+}
+
+/* Roots, for next time. One that cannot be kept for want of memory is not. */
+void ouroi_search_note_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t state)
+{
+    int64_t inside = 0;
+    if (searcher->roots.count >= 2 * (size_t)HINTS_MAX)
+        return;
+    if (state != OUROI_STATE_EXTERNAL) {
+        inside = ouroi_object_count(obj) - (-1 - state);
+    } else {
+        const struct ouroi_entry *entry = ouroi_table_find(&searcher->search->table, obj);
+        inside = entry != NULL ? entry->seen : 0;
+    }
+    if (ouroi_list_grow(&searcher->roots, searcher->roots.count + 2) == 0) {
+        ouroi_list_push(&searcher->roots, obj);
+        ouroi_list_push(&searcher->roots, (void *)(uintptr_t)inside);
+    }
+}
+
+/* Reaching, serially. */
+
+static void drain(struct ouroi_searcher *searcher)
+{
+    ouro_object *obj;
+    while ((obj = ouroi_reach_next(searcher, false)) != NULL)
+        ouroi_reach_into(searcher, obj, reach_visit);
+}
+
+static void drain_first(struct ouroi_searcher *searcher)
+{
+    ouro_object *obj;
+    while ((obj = ouroi_reach_next(searcher, true)) != NULL)
+        ouroi_reach_into(searcher, obj, reach_visit_first);
+}
+
+static void reach_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t *state)
+{
+    ouroi_state_set(state, OUROI_STATE_REACHED);
+    if (!ouroi_list_push(&searcher->stack, obj))
+        searcher->failed = true;
+    if (searcher->stack.count > STACK_ENOUGH)
+        drain(searcher);
+}
+
+/* Untracked keys that something outside holds. */
+static void reach_keys(struct ouroi_search *search)
+{
+    for (size_t i = 0; search->keys != 0 && i < search->table.room; i++) {
+        struct ouroi_entry *entry = &search->table.entries[i];
+        if (entry->object == NULL || entry->kind != OUROI_ENTRY_KEY || entry->reached || entry->count <= entry->seen)
+            continue;
+        entry->reached = true;
+        if (!ouroi_list_push(&search->searchers[0].stack, entry->object))
+            search->searchers[0].failed = true;
+    }
+    drain(&search->searchers[0]);
+}
+
+/* After a parallel part: a map and its key may have been reached by two searchers who did not see each other. */
+static void reach_maps(struct ouroi_search *search)
+{
+    struct ouroi_searcher *mine = &search->searchers[0];
+    struct map_visit with = { mine, reach_visit };
+    for (unsigned i = search->workers; i-- > 0;) {
+        const struct ouroi_list *maps = &search->searchers[i].maps; /* mine, the last, grow meanwhile */
+        for (size_t m = 0; m < maps->count; m++) {
+            ouroi_weakmap_entries(maps->items[m], 0, ouroi_weakmap_room(maps->items[m]), reach_entry, &with);
+            drain(mine);
+        }
+    }
+}
+
+/* Phases. */
+
+static void finish_ring(struct ouroi_searcher *searcher)
+{
+    while (searcher->ring_count != 0)
+        ouroi_subtract_oldest(searcher, false);
+}
+
+static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch)
+{
+    for (uint32_t at = 0; at < patch->blocks; at += 8) {
+        uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_root);
+        while (mask != 0) {
+            uint32_t index = ouroi_mask_next(&mask, at);
+            ouro_object *obj = ouroi_patch_object(patch, index);
+            if (searcher->search->generation == 2)
+                ouroi_search_note_root(searcher, obj, ouroi_state_get(&patch->states[index]));
+            reach_root(searcher, obj, &patch->states[index]);
+        }
+    }
+    drain(searcher);
+}
+
+void ouroi_search_sweep_patch(struct ouroi_search *search, struct ouroi_patch *patch)
+{
+    int8_t *states = patch->states;
+    int8_t after = ouroi_state_after(search->generation);
+    uint32_t dead = 0, reached = 0;
+    for (uint32_t from = 0; from < patch->blocks;) {
+        uint32_t to = patch->blocks - from > 128 ? from + 128 : patch->blocks;
+        uint8_t some_dead = 0, some_reached = 0;
+        for (; from < to; from++) {
+            bool is_dead = states[from] == OUROI_STATE_INTERNAL, is_survivor = states[from] == OUROI_STATE_REACHED;
+            some_dead = (uint8_t)(some_dead + is_dead);
+            some_reached = (uint8_t)(some_reached + is_survivor);
+            states[from] = is_dead ? OUROI_STATE_DEAD : is_survivor ? after : states[from];
+        }
+        dead += some_dead;
+        reached += some_reached;
+    }
+    patch->dead = dead;
+    patch->reached = reached;
+}
+
+static bool hints_hold(const struct ouroi_search *search)
+{
+    for (size_t i = 0; search->table.count != 0 && i < search->table.room; i++) {
+        const struct ouroi_entry *entry = &search->table.entries[i];
+        if (entry->object != NULL && entry->kind == OUROI_ENTRY_HINT && entry->seen >= entry->count)
+            return false;
+    }
+    return true;
+}
+
+/* What bytes cannot hold goes into them. */
+static void settle_table(struct ouroi_search *search)
+{
+    for (size_t i = 0; search->table.count != 0 && i < search->table.room; i++) {
+        const struct ouroi_entry *entry = &search->table.entries[i];
+        if (entry->object == NULL || entry->kind == OUROI_ENTRY_KEY)
+            continue;
+        int8_t *state = ouroi_state_of(entry->object);
+        if (OURO_DEBUG && entry->kind == OUROI_ENTRY_COUNT && entry->seen > entry->count)
+            ouroi_search_fail_visits(&search->searchers[0], entry->object);
+        ouroi_state_set(state, entry->kind == OUROI_ENTRY_HINT  ? OUROI_STATE_REACHED
+                               : entry->seen < entry->count ? OUROI_STATE_EXTERNAL
+                                                            : OUROI_STATE_INTERNAL);
+    }
+}
+
+static bool has_failed(const struct ouroi_search *search)
+{
+    bool failed = search->no_memory;
+    for (unsigned i = 0; i < search->workers; i++)
+        failed |= search->searchers[i].failed;
+    return failed;
+}
+
+/* Brings what the searchers have counted apart together. */
+static void merge_tables(struct ouroi_search *search)
+{
+    for (unsigned w = 0; w < search->workers; w++) {
+        struct ouroi_table *from = &search->searchers[w].own_table;
+        for (size_t i = 0; from->count != 0 && i < from->room; i++) {
+            const struct ouroi_entry *entry = &from->entries[i];
+            if (entry->object == NULL)
+                continue;
+            struct ouroi_entry *into = ouroi_table_get(&search->table, entry->object);
+            if (into == NULL) {
+                search->no_memory = true;
+                return;
+            }
+            into->seen += entry->seen;
+            if (entry->count != 0) {
+                into->count = entry->count;
+                into->kind = entry->kind;
+            }
+        }
+        ouroi_table_reset(from);
+    }
+}
+
+/* All but `first`. */
+static void count_and_subtract(struct ouroi_search *search)
+{
+    struct ouroi_searcher *mine = &search->searchers[0];
+    bool alone = search->workers == 1;
+    if (!alone)
+        ouroi_parallel_count(search);
+    for (size_t i = 0; alone && i < search->patch_count; i++)
+        ouroi_count_patch(mine, &search->patches[i]);
+    merge_tables(search);
+    if (has_failed(search))
+        return;
+    if (!alone)
+        ouroi_parallel_subtract(search);
+    for (size_t i = 0; alone && i < search->patch_count; i++)
+        ouroi_subtract_patch(mine, &search->patches[i], subtract_visit);
+    finish_ring(mine);
+    merge_tables(search);
+}
+
+static void reach_all(struct ouroi_search *search)
+{
+    struct ouroi_searcher *mine = &search->searchers[0];
+    reach_keys(search);
+    if (search->workers > 1)
+        ouroi_parallel_reach(search, false);
+    else
+        for (size_t i = 0; i < search->patch_count; i++)
+            reach_patch(mine, &search->patches[i]);
+    if (search->workers > 1)
+        reach_maps(search);
+}
+
+/* Hints. */
+
+/* The state of what a hint names, if it may be one still. */
+static int8_t *look_at_hint(const struct hint *hint, int64_t *count)
+{
+    ouro_object *obj = hint->object;
+    struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)obj);
+    if (slice == NULL || slice->states == NULL || !slice->candidate)
+        return NULL;
+    struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice->run); /* relaxed: the world is stopped */
+    size_t offset = (uintptr_t)obj - run->start;
+    if (run->kind != OUROI_RUN_POOL ? offset != 0 : offset % ouroi_pool_of(run)->block_bytes != 0)
+        return NULL;
+    int8_t *state = ouroi_slice_state(slice, (uintptr_t)obj);
+    /* relaxed: the world is stopped */
+    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_);
+    if (*state != OUROI_STATE_YOUNG || !ouroi_shared_is_alive(shared) ||
+        (shared & (OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_)) != OURO_FLAG_ALIVE_)
+        return NULL;
+    *count = ouroi_object_count(obj);
+    return *count > hint->inside ? state : NULL;
+}
+
+/* The phase `first`. False: there are no hints. */
+static bool reach_from_hints(struct ouroi_search *search)
+{
+    struct ouroi_searcher *mine = &search->searchers[0];
+    bool any = false;
+    if (search->generation != 2 || search->has_maps)
+        return false;
+    for (size_t i = 0; i < hint_count; i++) {
+        int64_t count;
+        int8_t *state = look_at_hint(&hints[i], &count);
+        if (state == NULL)
+            continue;
+        struct ouroi_entry *entry = ouroi_table_get(&search->table, hints[i].object);
+        if (entry == NULL || !ouroi_list_push(&mine->stack, hints[i].object)) {
+            search->no_memory = true;
+            return true;
+        }
+        entry->kind = OUROI_ENTRY_HINT;
+        entry->count = count;
+        ouroi_state_set(state, OUROI_STATE_HINT);
+        any = true;
+    }
+    if (search->workers > 1 && any)
+        ouroi_parallel_reach(search, true);
+    else
+        drain_first(mine);
+    merge_tables(search);
+    return any;
+}
+
+/* The hints for next time: those that held, and the roots found since. */
+static void keep_hints(struct ouroi_search *search)
+{
+    size_t count = 0, wanted = search->table.count;
+    for (unsigned w = 0; w < search->workers; w++)
+        wanted += search->searchers[w].roots.count / 2;
+    hint_count = 0;
+    if (wanted > HINTS_MAX || wanted > search->candidates / OBJECTS_PER_HINT)
+        return;
+    if (wanted > hint_room) {
+        void *items = hints;
+        int rc = ouroi_memory_grow(&items, &hint_room, 0, wanted, sizeof *hints);
+        hints = items;
+        if (rc != 0)
+            return;
+    }
+    for (size_t i = 0; search->table.count != 0 && i < search->table.room; i++) {
+        const struct ouroi_entry *entry = &search->table.entries[i];
+        if (entry->object != NULL && entry->kind == OUROI_ENTRY_HINT)
+            hints[count++] = (struct hint){ entry->object, entry->seen };
+    }
+    for (unsigned w = 0; w < search->workers; w++) {
+        const struct ouroi_list *roots = &search->searchers[w].roots;
+        for (size_t i = 0; i < roots->count; i += 2)
+            hints[count++] = (struct hint){ roots->items[i], (int64_t)(uintptr_t)roots->items[i + 1] };
+    }
+    hint_count = count;
+}
+
+void ouroi_search_fork_prepare(void)
+{
+    ouroi_lock_acquire_again(&noted_lock);
+}
+
+void ouroi_search_fork_done(bool child)
+{
+    if (child)
+        ouroi_lock_reset(&noted_lock);
+    else
+        ouroi_lock_release(&noted_lock);
+}
+
+/* Everything about the candidates is as before the search. */
+static void start_over(struct ouroi_search *search)
+{
+    for (size_t i = 0; i < search->patch_count; i++) {
+        int8_t *states = search->patches[i].states;
+        for (uint32_t b = 0; b < search->patches[i].blocks; b++)
+            states[b] = states[b] >= OUROI_STATE_EXTERNAL ? OUROI_STATE_YOUNG : states[b];
+    }
+    for (unsigned w = 0; w < search->workers; w++) {
+        struct ouroi_searcher *searcher = &search->searchers[w];
+        ouroi_table_reset(&searcher->own_table);
+        searcher->roots.count = 0;
+    }
+    ouroi_table_reset(&search->table);
+    hint_count = 0;
+}
+
+/* The searchers. */
+static int prepare_searchers(struct ouroi_search *search, unsigned workers)
+{
+    if (workers > search->searcher_room) {
+        ouroi_search_free_searchers(search);
+        void *items = NULL;
+        if (ouroi_memory_grow(&items, &search->searcher_room, 0, workers, sizeof *search->searchers) != 0)
+            return -ENOMEM;
+        search->searchers = items;
+    }
+    search->workers = workers;
+    for (unsigned w = 0; w < workers; w++) {
+        struct ouroi_searcher *searcher = &search->searchers[w];
+        searcher->search = search;
+        searcher->index = w;
+        searcher->table = workers == 1 ? &search->table : &searcher->own_table;
+        searcher->failed = false;
+        searcher->near = searcher->far = 0;
+        searcher->stack.count = searcher->maps.count = searcher->roots.count = 0;
+        searcher->ring_count = searcher->queue_count = 0;
+        searcher->from = NULL;
+    }
+    return 0;
+}
+
+void ouroi_search_free_searchers(struct ouroi_search *search)
+{
+    for (size_t w = 0; w < search->searcher_room; w++) {
+        ouroi_list_free(&search->searchers[w].stack);
+        ouroi_list_free(&search->searchers[w].maps);
+        ouroi_list_free(&search->searchers[w].roots);
+        ouroi_table_free(&search->searchers[w].own_table);
+    }
+    void *items = search->searchers;
+    ouroi_memory_free(&items, &search->searcher_room, sizeof *search->searchers);
+    search->searchers = NULL;
+}
+
+/* The dead, in a list. */
+
+static bool list_dead_object(struct ouroi_search *search, ouro_object *obj)
+{
+    const ouro_type *type = ouroi_type_of(obj);
+    /* relaxed: the world is stopped */
+    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_);
+    search->complex |= type->traverse != NULL || type->clear != NULL;
+    search->unclearable |= type->traverse != NULL && type->clear == NULL;
+    search->destroys |= type->destroy != NULL;
+    search->distributed |= (shared & OURO_FLAG_DISTRIBUTED_) != 0;
+    if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0) && !ouroi_list_push(&search->seen, obj))
+        return false;
+    return OUROI_LIKELY(type->finalize == NULL || (shared & OURO_FLAG_FINALIZED_) != 0) ||
+           ouroi_list_push(&search->finalizers, obj);
+}
+
+static bool list_keys(struct ouroi_search *search)
+{
+    for (size_t i = 0; search->keys != 0 && i < search->table.room; i++) {
+        const struct ouroi_entry *entry = &search->table.entries[i];
+        if (entry->object != NULL && entry->kind == OUROI_ENTRY_KEY && !entry->reached &&
+            !ouroi_list_push(&search->seen, entry->object))
+            return false;
+    }
+    return true;
+}
+
+static int list_dead(struct ouroi_search *search)
+{
+    if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < search->patch_count; i++) {
+        const struct ouroi_patch *patch = &search->patches[i];
+        for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {
+            uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_dead);
+            while (mask != 0) {
+                ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
+                search->dead.items[search->dead.count++] = obj;
+                if (!list_dead_object(search, obj))
+                    return -ENOMEM;
+            }
+        }
+    }
+    OURO_ASSERT(search->dead.count == search->dead_count);
+    return list_keys(search) ? 0 : -ENOMEM;
+}
+
+/* After `first` and without: searches, and says whether it succeeded. */
+static bool find_dead(struct ouroi_search *search)
+{
+    bool hinted = search->hinted = reach_from_hints(search);
+    if (!has_failed(search))
+        count_and_subtract(search);
+    if (has_failed(search))
+        return false;
+    if (hinted && !hints_hold(search)) {
+        search->misled = true;
+        start_over(search);
+        count_and_subtract(search);
+        if (has_failed(search))
+            return false;
+    }
+    settle_table(search);
+    reach_all(search);
+    return !has_failed(search);
+}
+
+int ouroi_search_run(struct ouroi_search *search, unsigned most_workers)
+{
+    size_t workers = search->blocks / ouroi_search_worker_objects;
+    workers = workers < 1 ? 1 : workers > most_workers ? most_workers : workers;
+    if (prepare_searchers(search, (unsigned)workers) != 0 || (workers > 1 && ouroi_parallel_prepare(search) != 0) ||
+        !find_dead(search))
+        return -ENOMEM;
+    if (search->workers > 1)
+        ouroi_parallel_sweep(search);
+    for (size_t i = 0; i < search->patch_count; i++) {
+        struct ouroi_patch *patch = &search->patches[i];
+        if (search->workers == 1)
+            ouroi_search_sweep_patch(search, patch);
+        search->dead_count += patch->dead;
+        search->candidates += patch->dead + patch->reached;
+    }
+    if (list_dead(search) != 0)
+        return -ENOMEM;
+    search->listed = true;
+    for (size_t i = 0; i < search->patch_count; i++) {
+        const struct ouroi_patch *patch = &search->patches[i];
+        set_candidates(patch->run, false);
+        if (search->generation == 0 && patch->reached != 0 && !ouroi_list_push(&middle, patch->run))
+            middle_unknown = true;
+    }
+    if (search->generation == 2)
+        keep_hints(search);
+    return 0;
+}
+
+/* Among the dead only. */
+
+static void set_dead_candidates(const struct ouroi_search *search, bool is)
+{
+    for (size_t i = 0; i < search->dead.count; i++)
+        ouroi_slice_at(search->dead.items[i])->candidate = is;
+}
+
+/* From REACHED and INTERNAL to survivors and DEAD; lists the dead anew. */
+static int sweep_dead(struct ouroi_search *search)
+{
+    size_t count = search->dead.count;
+    int8_t after = ouroi_state_after(search->generation);
+    set_dead_candidates(search, false);
+    search->dead.count = search->seen.count = 0;
+    search->complex = search->unclearable = search->destroys = search->distributed = false;
+    bool listed = true;
+    for (size_t i = 0; i < count; i++) {
+        ouro_object *obj = search->dead.items[i];
+        int8_t *state = ouroi_state_of(obj);
+        bool is_dead = *state == OUROI_STATE_INTERNAL;
+        ouroi_state_set(state, is_dead ? OUROI_STATE_DEAD : after);
+        if (is_dead) {
+            search->dead.items[search->dead.count++] = obj;
+            listed &= list_dead_object(search, obj);
+        }
+    }
+    search->dead_count = search->dead.count;
+    return listed && list_keys(search) ? 0 : -ENOMEM;
+}
+
+static void subtract_entry(ouro_object *map, ouro_object *value, void *arg)
+{
+    struct ouroi_slice *slice = ouroi_slice_at(map);
+    if (!slice->candidate || !ouroi_state_is_subtracted(*ouroi_slice_state(slice, (uintptr_t)map)))
+        ouroi_subtract_visit(arg, value, false);
+}
+
+int ouroi_search_again(struct ouroi_search *search)
+{
+    ouroi_table_reset(&search->table);
+    search->keys = 0;
+    search->has_maps = ouroi_weakmap_total() != 0;
+    if (prepare_searchers(search, 1) != 0)
+        return -ENOMEM;
+    struct ouroi_searcher *mine = &search->searchers[0];
+    size_t count = search->dead.count;
+    search->dead.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        ouro_object *obj = search->dead.items[i];
+        int8_t *state = ouroi_state_of(obj);
+        if (state == NULL || *state != OUROI_STATE_DEAD)
+            continue; /* freed, or taken out of the collector's hands */
+        ouroi_state_set(state, OUROI_STATE_YOUNG);
+        ouroi_count_object(mine, obj, state);
+        if (*state != OUROI_STATE_YOUNG)
+            search->dead.items[search->dead.count++] = obj;
+    }
+    if (has_failed(search))
+        return -ENOMEM;
+    set_dead_candidates(search, true);
+    /* what is held for the time of the finalizers is no reference from outside */
+    for (size_t i = 0; i < search->finalizers.count; i++) {
+        int8_t *state = ouroi_state_of(search->finalizers.items[i]);
+        ouroi_subtract_state(mine, state, search->finalizers.items[i], false);
+    }
+    for (size_t i = 0; i < search->dead.count; i++) {
+        ouro_object *obj = search->dead.items[i];
+        if (OURO_DEBUG)
+            mine->from = obj;
+        ouroi_object_traverse(obj, ouroi_type_of(obj), subtract_visit, mine);
+        /* A living map's reference to the value of a dead key keeps nothing alive.
+         * relaxed: the world is stopped */
+        if (search->has_maps && (ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0)
+            ouroi_weak_maps_of(obj, subtract_entry, mine);
+    }
+    finish_ring(mine);
+    if (has_failed(search))
+        return -ENOMEM;
+    settle_table(search);
+    reach_keys(search);
+    for (size_t i = 0; i < search->dead.count; i++) {
+        int8_t *state = ouroi_state_of(search->dead.items[i]);
+        if (ouroi_state_is_unreached(*state) && *state != OUROI_STATE_INTERNAL)
+            reach_root(mine, search->dead.items[i], state);
+    }
+    drain(mine);
+    return has_failed(search) ? -ENOMEM : sweep_dead(search);
+}
+
+int ouroi_search_spare(struct ouroi_search *search, const struct ouroi_list *roots)
+{
+    if (prepare_searchers(search, 1) != 0)
+        return -ENOMEM;
+    struct ouroi_searcher *mine = &search->searchers[0];
+    for (size_t i = 0; i < search->dead.count; i++)
+        ouroi_state_set(ouroi_state_of(search->dead.items[i]), OUROI_STATE_INTERNAL);
+    set_dead_candidates(search, true);
+    for (size_t i = 0; i < roots->count; i++) {
+        int8_t *state = ouroi_state_of(roots->items[i]);
+        if (*state == OUROI_STATE_INTERNAL)
+            reach_root(mine, roots->items[i], state);
+    }
+    drain(mine);
+    return has_failed(search) ? -ENOMEM : sweep_dead(search);
+}
+
+/* Giving up. */
+
+static void make_old(int8_t *state, const ouro_object *obj)
+{
+    if (*state < OUROI_STATE_EXTERNAL && *state != OUROI_STATE_DEAD)
+        return;
+    ouroi_state_set(state, ouroi_object_is_alive(obj) ? OUROI_STATE_OLD2 : OUROI_STATE_YOUNG);
+}
+
+void ouroi_search_abandon(struct ouroi_search *search)
+{
+    hint_count = 0;
+    if (search->listed) {
+        for (size_t i = 0; i < search->dead.count; i++) {
+            struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)search->dead.items[i]);
+            if (slice == NULL || slice->states == NULL)
+                continue;
+            slice->candidate = false;
+            if (*ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]) != OUROI_STATE_YOUNG)
+                make_old(ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]), search->dead.items[i]);
+        }
+        return;
+    }
+    for (size_t i = 0; i < search->patch_count; i++) {
+        const struct ouroi_patch *patch = &search->patches[i];
+        set_candidates(patch->run, false);
+        for (uint32_t b = 0; b < patch->blocks; b++)
+            if (!patch->sparse || ouroi_pool_is_carved(ouroi_pool_of(patch->run), b))
+                make_old(&patch->states[b], ouroi_patch_object(patch, b));
+    }
+}
+
+void ouroi_search_reset(struct ouroi_search *search)
+{
+    search->listed = false;
+    ouroi_list_reset(&search->dead);
+    ouroi_list_reset(&search->finalizers);
+    ouroi_list_reset(&search->seen);
+    ouroi_table_reset(&search->table);
+    for (size_t w = 0; w < search->searcher_room; w++) {
+        struct ouroi_searcher *searcher = &search->searchers[w];
+        ouroi_list_reset(&searcher->stack);
+        ouroi_list_reset(&searcher->maps);
+        ouroi_list_reset(&searcher->roots);
+        ouroi_table_reset(&searcher->own_table);
+    }
+}
+
+static void make_dead_old(ouro_object *obj, int8_t *state, struct ouroi_walk *walk)
+{
+    (void)walk;
+    if (*state == OUROI_STATE_DEAD)
+        make_old(state, obj);
+}
+
+void ouroi_search_fork_child(struct ouroi_search *search)
+{
+    struct ouroi_walk walk = { .fn = make_dead_old };
+    ouroi_walk(&walk);
+    ouroi_search_reset(search);
+}
