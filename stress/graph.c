@@ -279,7 +279,7 @@ void hand_step(struct hand *hand)
     } else if (what < 95) {
         pause_a_little(hand);
     } else if (node != NULL) {
-        CHECK(node->magic == NODE_MAGIC && ouro_refcount(node) >= 1);
+        CHECK(node->magic == NODE_MAGIC && ouro_typeof(node)->size == sizeof(struct node));
     }
 }
 

@@ -97,6 +97,8 @@ static ouro_type *type_of(struct types *types, const struct graph *graph, uint32
     return type;
 }
 
+enum { IMMORTAL_COUNT = 500000000 };
+
 struct built {
     const struct graph *graph;
     ouro_object **node;
@@ -143,7 +145,8 @@ static void build(struct built *built, const struct graph *graph)
     for (uint32_t i = 0; i < graph->nodes; i++)
         link_node(built, i);
     for (uint32_t i = 0; i < graph->nodes; i++) {
-        uint32_t all = graph->count[i] == UINT32_MAX ? graph->inside[i] + 1 : graph->count[i];
+        /* CPython gives its immortal objects a count of a thousand million: for those one reference stands. */
+        uint32_t all = graph->count[i] > IMMORTAL_COUNT ? graph->inside[i] + 1 : graph->count[i];
         built->outside[i] = all - graph->inside[i];
         for (uint32_t k = 1; k < built->outside[i]; k++)
             ouro_incref(built->node[i]);

@@ -216,8 +216,9 @@ void ouro_decref_slow_(ouro_object *obj)
 
 void ouro_decref_last_(ouro_object *obj)
 {
-    uint64_t shared =
-        ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
+    /* [MERGE last] acquire, pairs with [MERGE drop]: others took references and dropped them; what they did with the object
+     * comes before its death */
+    uint64_t shared = ouroi_atomic_load_acquire(&obj->ouro_shared_);
     if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
                      (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {
         ouroi_object_free_plain(obj, shared);
@@ -284,12 +285,14 @@ int64_t ouroi_object_count(const ouro_object *obj)
 
 size_t ouro_refcount(const void *obj)
 {
+    ouroi_object_check_use(obj, "refcount of a freed object:");
     int64_t count = ouroi_object_count(obj);
     return count < 0 ? 0 : (size_t)count;
 }
 
 void ouro_immortalize(void *obj)
 {
+    ouroi_object_check_use(obj, "immortalize of a freed object:");
     immortalize(obj);
 }
 

@@ -148,6 +148,12 @@ void puppet_do(struct puppet *puppet, void (*fn)(void *arg), void *arg)
     puppet_await(puppet);
 }
 
+void puppet_do_while_polling(struct puppet *puppet, void (*fn)(void *arg), void *arg)
+{
+    puppet_ask(puppet, fn, arg);
+    EXPECT(wait_polling(&puppet->done, atomic_load(&puppet->asked)));
+}
+
 void puppet_end(struct puppet *puppet)
 {
     puppet->last = true;

@@ -34,7 +34,7 @@ void objects_fail(const char *what, const char *file, int line) __attribute__((n
 #endif
 
 /* Seconds that anything may take that has to happen at all. */
-#define PATIENCE_S 60
+#define PATIENCE_S 30
 
 double now_s(void);
 void sleep_ms(unsigned ms);
@@ -81,6 +81,8 @@ struct puppet {
 void puppet_start(struct puppet *puppet, enum rest rest);
 /* Has fn(arg) run by the puppet, and waits for that; the caller is deaf meanwhile. */
 void puppet_do(struct puppet *puppet, void (*fn)(void *arg), void *arg);
+/* The same, the caller polling meanwhile: for what may stop the world. */
+void puppet_do_while_polling(struct puppet *puppet, void (*fn)(void *arg), void *arg);
 /* Without waiting. */
 void puppet_ask(struct puppet *puppet, void (*fn)(void *arg), void *arg);
 void puppet_await(struct puppet *puppet);

@@ -163,7 +163,7 @@ static void test_distributed_late(void **state)
         if (round < 2)
             assert_int_equal(ouro_distribute(probe), 0);
         else
-            puppet_do(&owner, order_distribute, probe);
+            puppet_do_while_polling(&owner, order_distribute, probe);
         ouro_safepoint();
         assert_int_equal(ouro_refcount(probe), 2);
         puppet_do(&owner, order_decref, probe);
@@ -216,6 +216,7 @@ static void storm_in_child(struct storm *storm)
     }
     _Atomic size_t deaths = 0;
     ouro_decref(distributed_new(&deaths));
+    ouro_gc_set_workers(1); /* ThreadSanitizer knows no threads after a fork */
     ouro_gc_collect(2);
     EXPECT(atomic_load(&deaths) == 1);
     _exit(0);

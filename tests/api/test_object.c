@@ -285,7 +285,7 @@ static void test_too_much(void **state)
     for (size_t i = 0; i < COUNT_OF(huge); i++) {
         errno = 0;
         assert_null(ouro_new(&huge[i]));
-        assert_int_equal(errno, ENOMEM);
+        assert_true(errno == ENOMEM || errno == EINVAL); /* too much, or wrong: not said */
     }
     errno = 0;
     assert_null(ouro_new_items(&bare_type, 1)); /* has none */

@@ -88,7 +88,8 @@ static void test_owner_polling(void **state)
             assert_int_equal(deaths, 0);
             ouro_decref(obj);
             assert_true(wait_deaf(&deaths, 1));
-            assert_true(pthread_equal(by, owner.thread));
+            if (references == 1) /* of several, it may have merged the first that was dropped, before the last was */
+                assert_true(pthread_equal(by, owner.thread));
         }
     }
     puppet_end(&owner);
@@ -441,22 +442,20 @@ static void test_two_ends_of_chains(void **state)
         for (size_t i = 0; i < COUNT_OF(fronts.heads); i++) {
             struct pair *head = NULL;
             struct grow grow = { &head, &deaths };
-            puppet_do(&a, order_grow, &grow);
+            puppet_do_while_polling(&a, order_grow, &grow);
             backs.heads[i] = head;
             for (size_t k = 20; k < length; k += 20) {
-                puppet_do(&b, order_grow, &grow);
-                puppet_do(&a, order_grow, &grow);
+                puppet_do_while_polling(&b, order_grow, &grow);
+                puppet_do_while_polling(&a, order_grow, &grow);
             }
-            puppet_do(&b, order_grow, &grow);
+            puppet_do_while_polling(&b, order_grow, &grow);
             fronts.heads[i] = head;
-            puppet_do(&b, order_incref, backs.heads[i]);
+            puppet_do_while_polling(&b, order_incref, backs.heads[i]);
         }
         /* one drops the fronts while the other drops the backs */
         puppet_ask(&a, order_drop_heads, &fronts);
         puppet_ask(&b, order_drop_heads, &backs);
-        puppet_await(&a);
-        puppet_await(&b);
-        assert_true(wait_deaf(&deaths, COUNT_OF(fronts.heads) * length));
+        assert_true(wait_polling(&deaths, COUNT_OF(fronts.heads) * length));
         assert_int_equal(deaths, COUNT_OF(fronts.heads) * length);
     }
     puppet_end(&a);
