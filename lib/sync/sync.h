@@ -13,8 +13,8 @@
 enum ouroi_rank {
     OUROI_RANK_WORLD,    /* who stops the world */
     OUROI_RANK_REGISTRY, /* the table of threads */
-    OUROI_RANK_GC,       /* the collector's settings and lists */
     OUROI_RANK_WORKERS,  /* the pool of worker threads */
+    OUROI_RANK_GC,       /* the collector's settings and lists */
     OUROI_RANK_WEAK,     /* one shard of the targets of weak references */
     OUROI_RANK_WEAKMAP,  /* some weak maps */
     OUROI_RANK_TYPES,    /* the table of types */
