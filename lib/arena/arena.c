@@ -18,6 +18,7 @@
 enum {
     CHUNKS_FIRST = 256,
     MAP_STEP_SLICES = 128, /* mapped at a time: 4 MiB */
+    LOCKED_PURGES = 64,    /* after so many, chunks whose pages the kernel kept are tried again */
 };
 
 struct arena {
@@ -292,13 +293,13 @@ void ouroi_run_publish(struct ouroi_run *run)
     ouroi_slices_set(run->start, run->slices, run);
 }
 
-/* Puts slices of `chunk` back, as dirty. The arena is locked. */
-static void give_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned slices)
+/* Puts slices of `chunk` back. The arena is locked. */
+static void give_slices(struct arena *arena, struct ouroi_chunk *chunk, unsigned first, unsigned slices, bool dirty)
 {
     OURO_ASSERT(ouroi_bitmap_count(&chunk->free, first, slices) == 0 && first + slices <= chunk->mapped);
-    put_slices(chunk, first, slices, true);
+    put_slices(chunk, first, slices, dirty);
     arena->free_slices += slices;
-    arena->dirty_slices += slices;
+    arena->dirty_slices += dirty ? slices : 0;
 }
 
 static unsigned slice_number(const struct ouroi_run *run)
@@ -312,7 +313,7 @@ void ouroi_run_free(struct ouroi_run *run)
     ouroi_slices_set(run->start, run->slices, NULL);
     ouroi_lock_acquire(&arena->lock);
     arena->large_frees += run->kind == OUROI_RUN_LARGE;
-    give_slices(arena, run->chunk, slice_number(run), run->slices);
+    give_slices(arena, run->chunk, slice_number(run), run->slices, true);
     size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
     run->kind = OUROI_RUN_FREE;
@@ -383,8 +384,8 @@ void ouroi_large_free(struct ouroi_run *run)
         ouroi_run_free(run);
 }
 
-/* Makes the run longer, into free slices after it, or shorter. */
-static bool resize_run(struct ouroi_run *run, unsigned slices)
+/* Makes the run longer, into free slices after it, or shorter. purged: what a shorter one drops has no pages. */
+static bool resize_run(struct ouroi_run *run, unsigned slices, bool purged)
 {
     struct arena *arena = &arenas[run->node];
     struct ouroi_chunk *chunk = run->chunk;
@@ -393,7 +394,7 @@ static bool resize_run(struct ouroi_run *run, unsigned slices)
     ouroi_lock_acquire(&arena->lock);
     if (slices < old) {
         ouroi_slices_set(run->start + slices * OUROI_SLICE_BYTES, old - slices, NULL);
-        give_slices(arena, chunk, first + slices, old - slices);
+        give_slices(arena, chunk, first + slices, old - slices, !purged);
     } else if (slices > old) {
         done = first + slices <= OUROI_CHUNK_SLICES &&
                ouroi_bitmap_count(&chunk->free, first + old, slices - old) == slices - old;
@@ -418,15 +419,13 @@ static void *resize(struct ouroi_run *run, size_t size)
     if (run->kind == OUROI_RUN_HUGE)
         return ouroi_huge_resize(run, size);
     size_t slices = (size + OUROI_SLICE_BYTES - 1) >> OUROI_SLICE_SHIFT;
-    size_t old_bytes = run->bytes;
-    if (slices <= OUROI_LARGE_MAX_SLICES && resize_run(run, (unsigned)slices)) {
-        OUROI_OWNED_SET(&run->bytes, ouroi_large_good_size(size));
-        /* What a shrunk block no longer has goes back at once, where it is worth a system call. */
-        if (run->bytes + OUROI_SLICE_BYTES <= old_bytes) {
-            uintptr_t end = run->start + slices * OUROI_SLICE_BYTES;
-            if (run->start + run->bytes < end)
-                ouroi_os.purge((void *)(run->start + run->bytes), end - run->start - run->bytes);
-        }
+    size_t bytes = ouroi_large_good_size(size), old_bytes = run->slices * OUROI_SLICE_BYTES;
+    bool purged = false;
+    /* What a shrunk block no longer has goes back at once, where it is worth a system call. */
+    if (bytes + OUROI_SLICE_BYTES <= run->bytes)
+        purged = ouroi_os.purge((void *)(run->start + bytes), old_bytes - bytes) == 0;
+    if (slices <= OUROI_LARGE_MAX_SLICES && resize_run(run, (unsigned)slices, purged)) {
+        OUROI_OWNED_SET(&run->bytes, bytes);
         return (void *)run->start;
     }
     if (size > run->bytes && run->bytes >= MOVE_LEAST_BYTES && slices > OUROI_LARGE_MAX_SLICES)
@@ -468,7 +467,9 @@ static unsigned purge_slices(struct arena *arena, struct ouroi_chunk *chunk, uns
 static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool all)
 {
     unsigned purged = 0;
-    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES && !chunk->locked;
+    if (chunk->locked)
+        return 0;
+    for (unsigned at = ouroi_bitmap_next(&chunk->dirty, 0, true); at < OUROI_CHUNK_SLICES;
          at = ouroi_bitmap_next(&chunk->dirty, at, true)) {
         unsigned end = ouroi_bitmap_next(&chunk->dirty, at, false);
         unsigned young = all ? end : ouroi_bitmap_next(&chunk->young, at, true);
@@ -483,8 +484,9 @@ static unsigned purge_chunk(struct arena *arena, struct ouroi_chunk *chunk, bool
 /* Purges the arena; whole free chunks but one go back as such. */
 static size_t purge_arena(struct arena *arena, bool all)
 {
-    size_t purged = 0;
+    size_t purged = 0, dirty = 0;
     bool kept = all;
+    bool retry = all || purges % LOCKED_PURGES == 0;
     ouroi_lock_acquire(&arena->lock);
     for (uint32_t i = 0; i < arena->chunk_count; i++) {
         struct ouroi_chunk *chunk = arena->chunks[i];
@@ -493,16 +495,18 @@ static size_t purge_arena(struct arena *arena, bool all)
         bool whole = ouroi_bitmap_count(&chunk->free, 0, OUROI_CHUNK_SLICES) == chunk->mapped;
         bool old = ouroi_bitmap_next(&chunk->young, 0, true) == OUROI_CHUNK_SLICES;
         if (whole && kept && (all || old)) {
-            unsigned dirty = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
-            purged += dirty;
-            arena->purged_bytes += dirty * OUROI_SLICE_BYTES;
+            unsigned gone = ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
+            purged += gone;
+            arena->purged_bytes += gone * OUROI_SLICE_BYTES;
             drop_chunk(arena, chunk);
         } else {
             kept |= whole;
+            chunk->locked = chunk->locked && !retry;
             purged += purge_chunk(arena, chunk, all);
+            if (!chunk->locked) /* else there is nothing to come back for */
+                dirty += ouroi_bitmap_count(&chunk->dirty, 0, OUROI_CHUNK_SLICES);
         }
     }
-    size_t dirty = arena->dirty_slices;
     ouroi_lock_release(&arena->lock);
     ouroi_purger_note(dirty * OUROI_SLICE_BYTES);
     return purged * OUROI_SLICE_BYTES;

@@ -147,6 +147,9 @@ bool ouroi_arena_reclaim(uint32_t since);
 /* Says that there may be something to give back: `bytes` dirty, or idle. */
 void ouroi_purger_note(size_t bytes);
 
+/* Says that the last thread that had a heap ends. */
+void ouroi_purger_last_heap_ends(void);
+
 /* Called from slow paths with no lock held: starts the background thread when there is something to give back. */
 extern OUROI_HIDDEN uint32_t ouroi_purger_wanted;
 void ouroi_purger_start(void);

@@ -14,7 +14,7 @@ struct ouroi_chunk {
     unsigned most_free, most_dirty;
     uint32_t index;
     uint8_t node;
-    bool locked; /* the kernel refuses to take its pages back */
+    bool locked; /* the kernel refused to take its pages back (mlock): not tried for a while */
     struct ouroi_chunk *next_spare;
     struct ouroi_bitmap free;  /* slices that no run has */
     struct ouroi_bitmap dirty; /* free slices that may hold pages */

@@ -27,14 +27,20 @@
 #endif
 
 #define START_BYTES ((size_t)4 << 20)
-#define IDLE_NS ((uint64_t)5000000000u) /* between two looks whether the process should end */
+#define IDLE_NS ((uint64_t)5000000000u)        /* between two looks whether the process should end, */
+#define ENDING_NS ((uint64_t)10000000u)        /* and where it probably does, */
+#define ENDING_LOOKS 100                       /* for a second */
+#define RETRY_LEAST_NS ((uint64_t)1000000000u) /* after a thread could not be had; twice that the next time */
+#define RETRY_MOST_NS ((uint64_t)64000000000u)
 #define STACK_BYTES ((long)64 << 10)
 
 enum state { NONE, STARTING, RUNNING, FAILED };
 
 uint32_t ouroi_purger_wanted;
 static uint32_t state;
-static uint32_t work; /* the futex: 1 when there is something dirty */
+static uint32_t work;   /* the futex: 1 when there is something dirty */
+static uint32_t ending; /* 1: the last thread with a heap has ended, and with it perhaps the program */
+static uint64_t retry_ns, retry_after_ns; /* of the state FAILED */
 
 void ouroi_purger_note(size_t dirty_bytes)
 {
@@ -75,15 +81,38 @@ static bool is_alone(void)
     return at[1] == '2' && at[2] == ' '; /* the zombie and the caller */
 }
 
+void ouroi_purger_last_heap_ends(void)
+{
+    if (ouroi_atomic_load_relaxed(&state) != RUNNING) /* relaxed: there is nothing to wake */
+        return;
+    ouroi_atomic_store_relaxed(&ending, 1); /* relaxed: a hint; the waits end some time anyway */
+    ouroi_os.futex_wake(&ending, 1);
+    ouroi_os.futex_wake(&work, 1);
+}
+
+/* The thread that woke us is about to end: looks for a second whether it was the last. */
+static bool ends_now(void)
+{
+    uint32_t never = 0;
+    for (unsigned looks = 0; looks < ENDING_LOOKS; looks++) {
+        if (is_alone())
+            return true;
+        ouroi_os.futex_wait(&never, 0, ENDING_NS);
+    }
+    return false;
+}
+
 static void *purger(void *unused)
 {
     (void)unused;
     prctl(PR_SET_NAME, "ouro-purge", 0, 0, 0);
     /* A table of descriptors of its own, empty: what it opens never takes a number from under the program. */
     bool may_open = syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) == 0;
-    uint32_t never = 0;
     unsigned idle_beats = 0;
     for (;;) {
+        /* relaxed: a hint */
+        if (ouroi_atomic_exchange_relaxed(&ending, 0) != 0 && may_open && ends_now())
+            return NULL;
         /* [PURGER look] acquire, pairs with [PURGER ask] */
         if (ouroi_atomic_exchange_acquire(&work, 0) == 0) {
             if (++idle_beats > 3) { /* two more beats age what was young */
@@ -97,7 +126,7 @@ static void *purger(void *unused)
         }
         uint64_t delay = ouroi_options.purge_delay_ns;
         bool pressed = may_open && is_under_pressure();
-        ouroi_os.futex_wait(&never, 0, (pressed ? delay / 4 : delay) + 1);
+        ouroi_os.futex_wait(&ending, 0, (pressed ? delay / 4 : delay) + 1);
         ouroi_arena_purge(false);
     }
     return NULL;
@@ -105,15 +134,17 @@ static void *purger(void *unused)
 
 void ouroi_purger_start(void)
 {
-    uint32_t none = NONE;
+    uint32_t before = ouroi_atomic_load_relaxed(&state); /* relaxed: a guess for the swap */
     ouroi_atomic_store_relaxed(&ouroi_purger_wanted, 0); /* relaxed: a hint */
+    if (before == FAILED && ouroi_os.now_ns() < ouroi_atomic_load_relaxed(&retry_after_ns)) /* relaxed: a time */
+        return;
     /* relaxed: only one start may be under way; what it needs is ordered by pthread_create */
-    if (!ouroi_atomic_cas_relaxed(&state, &none, STARTING))
+    if ((before != NONE && before != FAILED) || !ouroi_atomic_cas_relaxed(&state, &before, STARTING))
         return;
     int saved = errno;
-    sigset_t all, before;
+    sigset_t all, mask;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
     pthread_attr_t attributes;
     pthread_t thread;
     pthread_attr_init(&attributes);
@@ -122,7 +153,12 @@ void ouroi_purger_start(void)
     ouroi_atomic_store_relaxed(&work, 1); /* relaxed: before the thread is */
     int rc = pthread_create(&thread, &attributes, purger, NULL);
     pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (rc != 0) {
+        uint64_t wait_ns = retry_ns == 0 ? RETRY_LEAST_NS : 2 * retry_ns;
+        retry_ns = wait_ns > RETRY_MOST_NS ? RETRY_MOST_NS : wait_ns;
+        ouroi_atomic_store_relaxed(&retry_after_ns, ouroi_os.now_ns() + retry_ns); /* relaxed: a time */
+    }
     ouroi_atomic_store_relaxed(&state, rc == 0 ? RUNNING : FAILED); /* relaxed: see ouroi_purger_note */
     errno = saved;
 }
@@ -134,5 +170,6 @@ void ouroi_purger_fork_done(bool child)
     /* relaxed: the child has one thread; its purger comes when it is wanted */
     ouroi_atomic_store_relaxed(&state, NONE);
     ouroi_atomic_store_relaxed(&work, 0);
+    ouroi_atomic_store_relaxed(&ending, 0);
     ouroi_atomic_store_relaxed(&ouroi_purger_wanted, 0);
 }

@@ -214,12 +214,8 @@ static void look_in_batches(struct ouroi_heap *heap, void *arg)
     for (unsigned i = 0; i < OUROI_BATCHES; i++) {
         const struct ouroi_batch *batch = &heap->batches[i];
         const struct ouroi_block *block = batch->pool == find->pool ? batch->head : NULL;
-        for (unsigned n = 0; n < BATCH_BLOCKS && block != NULL; n++, block = block->next) {
-            if (block == find->block)
-                find->found = true;
-            if ((uintptr_t)block->next - find->pool->run.start >= find->pool->run.bytes)
-                break;
-        }
+        for (unsigned n = 0; n < BATCH_BLOCKS && ouroi_pool_is_block(find->pool, block); n++, block = block->next)
+            find->found |= block == find->block;
     }
     const struct ouroi_block *stashed = heap->bins[find->pool->run.size_class].stash;
     for (unsigned n = 0; n < OUROI_STASH_BLOCKS && stashed != NULL && ouroi_run_find(stashed) != NULL; n++) {

@@ -186,9 +186,10 @@ void ouroi_heap_detach(struct ouroi_heap *heap)
     heap->used = false;
     heap->next_idle = idle_heaps;
     idle_heaps = heap;
-    if (!heap->nodes)
-        ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
+    bool last = !heap->nodes && ouroi_atomic_fetch_sub_relaxed(&thread_count, 1) == 1; /* relaxed: a count on its own */
     ouroi_lock_release(&heaps_lock);
+    if (last)
+        ouroi_purger_last_heap_ends();
 }
 
 void ouroi_heap_each(void (*fn)(struct ouroi_heap *heap, void *arg), void *arg)

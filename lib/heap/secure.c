@@ -136,7 +136,7 @@ static struct ouroi_pool *new_pool(unsigned size_class)
     }
     pool->live = bitmap;
     pool->carved = pool->capacity;
-    ouroi_arena_note_used((ptrdiff_t)pool->run.bytes);
+    ouroi_arena_note_used((ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
     link_pool(pool);
     return pool;
 }

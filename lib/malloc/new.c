@@ -14,19 +14,54 @@ typedef void (*new_handler)(void);
 extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
 extern _Noreturn void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
 
+/* A name of a runtime that came after us, with a library that the program loaded; perhaps out of everybody else's sight.
+ * dlopen is looked up too: who links us into a static program shall not be warned of it. */
+static void *late_symbol(const char *name)
+{
+    static const char *const runtimes[] = { "libstdc++.so.6", "libc++.so.1" };
+    void *(*open)(const char *, int) = (void *(*)(const char *, int))(uintptr_t)dlsym(RTLD_DEFAULT, "dlopen");
+    int (*close)(void *) = (int (*)(void *))(uintptr_t)dlsym(RTLD_DEFAULT, "dlclose");
+    void *symbol = NULL;
+    for (size_t i = 0; symbol == NULL && open != NULL && close != NULL && i < sizeof runtimes / sizeof runtimes[0];
+         i++) {
+        void *handle = open(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (handle == NULL)
+            continue;
+        symbol = dlsym(handle, name);
+        close(handle); /* who called new keeps it */
+    }
+    return symbol;
+}
+
+static new_handler find_handler(void)
+{
+    new_handler (*get)(void) = get_new_handler;
+    if (get == NULL)
+        get = (new_handler(*)(void))(uintptr_t)late_symbol("_ZSt15get_new_handlerv");
+    return get != NULL ? get() : NULL;
+}
+
+static _Noreturn void throw_no_memory(void)
+{
+    void (*throw)(void) = throw_bad_alloc;
+    if (throw == NULL)
+        throw = (void (*)(void))(uintptr_t)late_symbol("_ZSt17__throw_bad_allocv");
+    if (throw != NULL)
+        throw();
+    ouroi_fail("operator new: out of memory, and no C++ runtime to throw bad_alloc");
+}
+
 /* Calls the new_handler; without one, throws, or returns false if it may not. */
 static bool handle_no_memory(bool throws)
 {
-    new_handler handler = get_new_handler != NULL ? get_new_handler() : NULL;
+    new_handler handler = find_handler();
     if (handler != NULL) {
         handler();
         return true;
     }
-    if (!throws)
-        return false;
-    if (throw_bad_alloc != NULL)
-        throw_bad_alloc();
-    ouroi_fail("operator new: out of memory, and no C++ runtime to throw bad_alloc");
+    if (throws)
+        throw_no_memory();
+    return false;
 }
 
 static OUROI_COLD void *new_slow(size_t size, size_t alignment, bool throws)
@@ -59,9 +94,12 @@ typedef void *(*nothrow_new_aligned)(size_t size, size_t alignment, const void *
 
 static OUROI_COLD void *nothrow_slow(size_t size, size_t alignment, const void *tag)
 {
-    if (get_new_handler == NULL || get_new_handler() == NULL)
+    if (find_handler() == NULL)
         return NULL;
-    void *next = dlsym(RTLD_NEXT, alignment == 0 ? "_ZnwmRKSt9nothrow_t" : "_ZnwmSt11align_val_tRKSt9nothrow_t");
+    const char *name = alignment == 0 ? "_ZnwmRKSt9nothrow_t" : "_ZnwmSt11align_val_tRKSt9nothrow_t";
+    void *next = dlsym(RTLD_NEXT, name);
+    if (next == NULL)
+        next = late_symbol(name);
     if (next == NULL)
         return new_slow(size, alignment, false);
     if (alignment == 0)

@@ -24,6 +24,8 @@ static int attach(struct ouroi_thread *thread)
     self->allowance = self->granted = 0; /* the first tracked object asks */
     thread->nodes = ouroi_nodes_self;
     ouroi_object_self = self;
+    if (ouroi_object_has_orphans())
+        ouroi_thread_request(thread, OUROI_REQUEST_OTHER); /* for its first safepoint */
     return 0;
 }
 

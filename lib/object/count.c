@@ -107,25 +107,38 @@ static OUROI_COLD void merge_stopped(struct ouroi_thread *owner, ouro_object *ob
     ouroi_world_start();
 }
 
+/* The count of a merged object has come to zero by this thread. */
+static void last(ouro_object *obj)
+{
+    if (OUROI_UNLIKELY(ouroi_thread_get() == NULL)) {
+        ouroi_object_leave_orphan(obj);
+        return;
+    }
+    ouroi_object_die(ouroi_object_self, obj);
+}
+
 /* The caller has just set QUEUED, and holds no reference any more. */
 static void deliver(ouro_object *obj)
 {
     /* relaxed: QUEUED keeps it */
     struct ouroi_thread *owner = ouroi_thread_of(ouroi_atomic_load_relaxed(&obj->ouro_owner_));
     struct ouroi_thread *thread = ouroi_thread_get();
-    if (thread == NULL)
-        return;            /* no memory to register with: it is leaked, which nothing can be done about */
     if (owner == thread) { /* this thread came by the number just now */
         if (merge(obj))
-            ouroi_object_die(ouroi_object_self, obj);
+            last(obj);
         return;
     }
     if (ouroi_thread_hold(owner)) {
         bool dead = merge(obj);
         ouroi_thread_release(owner);
         if (dead)
-            ouroi_object_die(ouroi_object_self, obj);
+            last(obj);
         return;
+    }
+    if (OUROI_UNLIKELY(thread == NULL)) { /* no memory to register with, or past the thread's end */
+        if (push(ouroi_object_thread(owner), obj))
+            ouroi_thread_request(owner, OUROI_REQUEST_MERGE);
+        return; /* an owner that blocks meanwhile takes it in at its next safepoint */
     }
     if (!push(ouroi_object_thread(owner), obj)) {
         merge_stopped(owner, obj);
@@ -167,16 +180,6 @@ void ouro_incref_slow_(ouro_object *obj)
         immortalize(obj); /* the ceiling */
 }
 
-/* The count of a merged object has come to zero by this thread. */
-static void last(ouro_object *obj)
-{
-    if (OUROI_UNLIKELY(ouroi_thread_get() == NULL)) {
-        ouroi_object_leave_orphan(obj);
-        return;
-    }
-    ouroi_object_die(ouroi_object_self, obj);
-}
-
 void ouro_decref_slow_(ouro_object *obj)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: a first guess for the swap */
@@ -213,8 +216,9 @@ void ouro_decref_slow_(ouro_object *obj)
 
 void ouro_decref_last_(ouro_object *obj)
 {
-    uint64_t shared =
-        ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: references of others lead to a count here */
+    /* [MERGE last] acquire, pairs with [MERGE drop]: others took references and dropped them; what they did with the object
+     * comes before its death */
+    uint64_t shared = ouroi_atomic_load_acquire(&obj->ouro_shared_);
     if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
                      (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {
         ouroi_object_free_plain(obj, shared);
@@ -281,12 +285,14 @@ int64_t ouroi_object_count(const ouro_object *obj)
 
 size_t ouro_refcount(const void *obj)
 {
+    ouroi_object_check_use(obj, "refcount of a freed object:");
     int64_t count = ouroi_object_count(obj);
     return count < 0 ? 0 : (size_t)count;
 }
 
 void ouro_immortalize(void *obj)
 {
+    ouroi_object_check_use(obj, "immortalize of a freed object:");
     immortalize(obj);
 }
 

@@ -308,6 +308,18 @@ void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj)
     self->draining = false;
 }
 
+bool ouroi_object_has_orphans(void)
+{
+    /* relaxed: a look */
+    return ouroi_atomic_load_relaxed(&orphans) != NULL || ouroi_atomic_load_relaxed(&left) != NULL;
+}
+
+static void ask(struct ouroi_thread *thread, void *arg)
+{
+    (void)arg;
+    ouroi_thread_request(thread, OUROI_REQUEST_OTHER);
+}
+
 void ouroi_object_leave_dying(struct ouroi_object_thread *self)
 {
     ouro_object *obj;
@@ -322,4 +334,5 @@ void ouroi_object_leave_orphan(ouro_object *obj)
     /* relaxed: its count is zero */
     ouroi_atomic_store_relaxed(&obj->ouro_shared_, ouroi_atomic_load_relaxed(&obj->ouro_shared_) | OURO_FLAG_DYING_);
     push_shared(&orphans, obj);
+    ouroi_thread_each(ask, NULL);
 }

@@ -37,6 +37,13 @@ OUROI_INLINE uint64_t ouroi_shared_type(uint64_t shared)
 
 /* Stops the process; what: "count below zero" and the like. */
 _Noreturn void ouroi_object_misuse(const ouro_object *obj, const char *what);
+/* Debug builds: obj is no freed object. */
+OUROI_INLINE void ouroi_object_check_use(const void *obj, const char *what)
+{
+    /* relaxed: a freed one has lost the flag long ago */
+    if (OURO_DEBUG && (ouroi_atomic_load_relaxed(&((const ouro_object *)obj)->ouro_shared_) & OURO_FLAG_ALIVE_) == 0)
+        ouroi_object_misuse(obj, what);
+}
 
 /* The end of a plain object that nobody can be looking at. */
 OUROI_INLINE void ouroi_object_free_plain(ouro_object *obj, uint64_t shared)
@@ -51,6 +58,7 @@ OUROI_INLINE void ouroi_object_free_plain(ouro_object *obj, uint64_t shared)
 void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj);
 /* For a thread that cannot register: whoever comes next frees it. */
 void ouroi_object_leave_orphan(ouro_object *obj);
+bool ouroi_object_has_orphans(void);
 void ouroi_object_leave_dying(struct ouroi_object_thread *self); /* the whole list */
 void ouroi_limbo_leave(struct ouroi_object_thread *self);
 void ouroi_limbo_look(struct ouroi_object_thread *self);

@@ -15,6 +15,7 @@ static ouro_object *take_own(void *obj)
 {
     if (obj == NULL)
         return NULL;
+    ouroi_object_check_use(obj, "slot store of a freed object:");
     ouro_incref(obj);
     ouroi_object_set_seen(obj);
     return obj;
@@ -39,8 +40,10 @@ void *ouro_slot_load(ouro_slot *slot)
 
 void *ouro_slot_exchange(ouro_slot *slot, void *obj)
 {
-    if (obj != NULL)
+    if (obj != NULL) {
+        ouroi_object_check_use(obj, "slot exchange of a freed object:");
         ouroi_object_set_seen(obj);
+    }
     /* [SLOT store] release, pairs with [SLOT load]: the object; acquire: the old one is the caller's now */
     return ouroi_atomic_exchange_acq_rel(word_of(slot), (ouro_object *)obj);
 }

@@ -152,21 +152,25 @@ void ouroi_object_set_items(ouro_object *obj, size_t items)
 
 size_t ouro_item_count(const void *obj)
 {
+    ouroi_object_check_use(obj, "item_count of a freed object:");
     return ouroi_object_items(obj);
 }
 
 void *ouro_items(void *obj)
 {
+    ouroi_object_check_use(obj, "items of a freed object:");
     return (char *)obj + ouroi_type_of(obj)->size;
 }
 
 ouro_type *ouro_typeof(const void *obj)
 {
+    ouroi_object_check_use(obj, "typeof a freed object:");
     return ouroi_type_of(obj);
 }
 
 size_t ouro_sizeof(const void *obj)
 {
+    ouroi_object_check_use(obj, "sizeof a freed object:");
     const ouro_type *type = ouroi_type_of(obj);
     return type->size + ouroi_object_items(obj) * type->item_size +
            (type->extra_size != NULL ? type->extra_size(obj) : 0);

@@ -32,8 +32,9 @@ void ouroi_sleep_while_stopped(struct ouroi_thread *thread);
 void ouroi_sleep_end(void);
 void ouroi_grace_note(struct ouroi_thread *thread);
 
-/* Whose turn it is to stop the world, first come, first served; then world_lock. Waits; not RUNNING. */
-void ouroi_turn_take(void);
+/* Whose turn it is to stop the world, first come, first served; then world_lock. ask never waits; take does, not RUNNING. */
+uint32_t ouroi_turn_ask(void);
+void ouroi_turn_take(uint32_t ticket);
 void ouroi_turn_give(void);
 void ouroi_stop_fork_child(void);
 

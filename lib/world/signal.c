@@ -15,9 +15,9 @@
  * names; a shared object is found by its program headers. Linked otherwise into a program, all the program's instructions
  * count as the library's: only threads that are in other libraries, libc's system calls among them, are stopped then.
  *
- * ThreadSanitizer delivers signals inside of system calls that it knows to block (read, epoll_wait, pthread_join,
- * pthread_cond_wait) at once, and otherwise as the thread next calls one of the functions that it intercepts: a loop that calls
- * none is not stopped there.
+ * ThreadSanitizer delivers signals inside of calls that it knows to block (epoll_wait, poll, pthread_join, pthread_cond_wait;
+ * read in later versions) at once, and otherwise as the thread next calls one of the functions that it intercepts: a loop that
+ * calls none is not stopped there, nor is a system call that is restarted.
  */
 #include "world/internal.h"
 

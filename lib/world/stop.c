@@ -35,10 +35,14 @@ bool ouroi_world_is_stopped(void)
     return is_stopper;
 }
 
-void ouroi_turn_take(void)
+uint32_t ouroi_turn_ask(void)
 {
     /* [TURN next] seq_cst, pairs with [TURN give]: who gives the turn sees that somebody waits */
-    uint32_t ticket = ouroi_atomic_fetch_add_seq_cst(&turn_next, 1);
+    return ouroi_atomic_fetch_add_seq_cst(&turn_next, 1);
+}
+
+void ouroi_turn_take(uint32_t ticket)
+{
     uint32_t now;
     /* [TURN look] seq_cst, pairs with [TURN give] */
     while ((now = ouroi_atomic_load_seq_cst(&turn_now)) != ticket)
@@ -188,8 +192,9 @@ void ouroi_world_stop(void)
 {
     struct ouroi_thread *self = ouroi_thread_self;
     OURO_CHECK(self != NULL && self->depth == 0 && !is_stopper);
+    uint32_t ticket = ouroi_turn_ask(); /* before others are told to go on, who may want the next turn */
     ouroi_state_leave(self);
-    ouroi_turn_take();
+    ouroi_turn_take(ticket);
     let_in();
     ouroi_lock_acquire(&ouroi_registry_lock);
     for (struct ouroi_thread *thread = ouroi_threads_first(); thread != NULL; thread = thread->next)

@@ -169,14 +169,24 @@ static void block(struct ouroi_thread *thread)
     }
 }
 
+/* For a thread that is not RUNNING. The next stopper lets it in first. */
+static void acquire_registry(void)
+{
+    if (ouroi_lock_try(&ouroi_registry_lock))
+        return;
+    ouroi_sleep_begin();
+    ouroi_lock_acquire(&ouroi_registry_lock);
+    ouroi_sleep_end();
+}
+
 void ouroi_registry_acquire(void)
 {
     struct ouroi_thread *thread = ouroi_thread_self;
     if (thread == NULL || thread->depth > 0) {
-        ouroi_lock_acquire(&ouroi_registry_lock);
+        acquire_registry();
     } else if (!ouroi_lock_try(&ouroi_registry_lock)) {
         ouroi_state_leave(thread);
-        ouroi_lock_acquire(&ouroi_registry_lock);
+        acquire_registry();
         ouroi_state_enter(thread); /* nobody stops the world while the lock is ours */
     }
 }
@@ -456,12 +466,12 @@ static OUROI_COLD struct ouroi_thread *register_self(void)
         return NULL;
     int saved = errno;
     struct ouroi_thread *thread = NULL;
-    ouroi_lock_acquire(&ouroi_registry_lock);
+    acquire_registry();
     int rc = start_locked();
     ouroi_lock_release(&ouroi_registry_lock);
     /* Before, so that a failure undoes nothing; libc may allocate for it. */
     if (rc == 0 && pthread_setspecific(key, &ouro_self_) == 0) {
-        ouroi_lock_acquire(&ouroi_registry_lock);
+        acquire_registry();
         thread = take_struct_locked();
         if (thread != NULL && attach_locked(thread) != 0)
             thread = NULL;
@@ -503,7 +513,7 @@ void ouro_thread_unregister(void)
     if (ouroi_world_hooks.detach != NULL)
         ouroi_world_hooks.detach(thread);
     block(thread);
-    ouroi_lock_acquire(&ouroi_registry_lock); /* the world runs now */
+    acquire_registry(); /* the world runs now */
     leave_struct_locked(thread);
     ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     ouroi_lock_release(&ouroi_registry_lock);
@@ -525,9 +535,10 @@ static void before_fork(void)
     bool running = thread != NULL && thread->depth == 0;
     if (ouroi_world_is_stopped())
         return; /* has both */
+    uint32_t ticket = ouroi_turn_ask();
     if (running)
         ouroi_state_leave(thread);
-    ouroi_turn_take();
+    ouroi_turn_take(ticket);
     ouroi_lock_acquire(&ouroi_registry_lock);
     if (running)
         ouroi_state_enter(thread);

@@ -496,51 +496,59 @@ static size_t random_below(size_t n)
     return (size_t)(random_state >> 20) % n;
 }
 
-enum { GRAPH = 60, MAPS = 6 };
-/* Objects 0..GRAPH-1 are nodes, the rest maps. */
+enum { GRAPH_MAX = 50000, MAPS = 6 };
+/* Objects 0..nodes-1 are nodes, the rest maps. */
 static struct graph {
-    ouro_object *objects[GRAPH + MAPS];
-    ouro_weakref *weak[GRAPH + MAPS];
-    bool held[GRAPH + MAPS], reached[GRAPH + MAPS];
-    int refs[GRAPH][REFS];          /* object, or -1 */
-    int values[MAPS][GRAPH + MAPS]; /* by key: object, or -1 */
+    size_t nodes, total;
+    ouro_object *objects[GRAPH_MAX + MAPS];
+    ouro_weakref *weak[GRAPH_MAX + MAPS];
+    bool held[GRAPH_MAX + MAPS], reached[GRAPH_MAX + MAPS];
+    int refs[GRAPH_MAX][REFS];          /* object, or -1 */
+    int values[MAPS][GRAPH_MAX + MAPS]; /* by key: object, or -1 */
 } graph;
 
-static ouro_weakmap *map_of(size_t i)
+static ouro_weakmap *map_at(size_t m)
 {
-    return (ouro_weakmap *)graph.objects[i];
+    return (ouro_weakmap *)graph.objects[graph.nodes + m];
 }
 
-static void make_graph(void)
+/* Sparse ones fall into parts, dense ones hang together. */
+static void make_references(void)
 {
-    memset(&graph, 0, sizeof graph);
-    next_number = 0;
-    for (size_t i = 0; i < GRAPH; i++) {
-        size_t kind = random_below(10);
-        graph.objects[i] = (ouro_object *)new_of(kind < 2 ? &leaf_type : kind < 4 ? &final_type : &node_type);
-    }
-    for (size_t i = 0; i < GRAPH + MAPS; i++) {
-        if (i >= GRAPH)
-            graph.objects[i] = (ouro_object *)ouro_weakmap_new();
-        graph.weak[i] = ouro_weakref_new(graph.objects[i], NULL, NULL);
-        graph.held[i] = true;
-    }
-    for (size_t i = 0; i < GRAPH; i++) {
+    size_t odds = 2 + random_below(6), density = 2 + random_below(40);
+    for (size_t i = 0; i < graph.nodes; i++) {
         struct node *node = (struct node *)graph.objects[i];
         for (size_t k = 0; k < REFS; k++) {
-            bool is = ouro_typeof(node) != &leaf_type && random_below(REFS) == 0;
-            graph.refs[i][k] = is ? (int)random_below(GRAPH + MAPS) : -1;
+            bool is = ouro_typeof(node) != &leaf_type && random_below(odds) == 0;
+            graph.refs[i][k] = is ? (int)random_below(graph.total) : -1;
             if (is)
                 node->refs[k] = newref(graph.objects[graph.refs[i][k]]);
         }
     }
-    size_t density = 2 + random_below(12);
-    for (size_t m = 0; m < MAPS; m++)
-        for (size_t k = 0; k < GRAPH + MAPS; k++) {
-            graph.values[m][k] = random_below(density) == 0 ? (int)random_below(GRAPH + MAPS) : -1;
+    for (size_t m = 0; m < MAPS; m++) {
+        for (size_t k = 0; k < graph.total; k++) {
+            graph.values[m][k] = random_below(density) == 0 ? (int)random_below(graph.total) : -1;
             if (graph.values[m][k] >= 0)
-                set(map_of(GRAPH + m), graph.objects[k], graph.objects[graph.values[m][k]]);
+                set(map_at(m), graph.objects[k], graph.objects[graph.values[m][k]]);
         }
+    }
+}
+
+static void make_graph(size_t nodes)
+{
+    graph.nodes = nodes;
+    graph.total = nodes + MAPS;
+    next_number = 0;
+    for (size_t i = 0; i < graph.total; i++) {
+        size_t kind = random_below(10);
+        if (i >= nodes)
+            graph.objects[i] = (ouro_object *)ouro_weakmap_new();
+        else
+            graph.objects[i] = (ouro_object *)new_of(kind < 2 ? &leaf_type : kind < 4 ? &final_type : &node_type);
+        graph.weak[i] = ouro_weakref_new(graph.objects[i], NULL, NULL);
+        graph.held[i] = true;
+    }
+    make_references();
 }
 
 static bool reach(int object)
@@ -554,62 +562,78 @@ static bool reach(int object)
 static void mark_graph(void)
 {
     memset(graph.reached, 0, sizeof graph.reached);
-    for (int i = 0; i < GRAPH + MAPS; i++)
+    for (size_t i = 0; i < graph.total; i++)
         if (graph.held[i])
-            reach(i);
+            reach((int)i);
     for (bool more = true; more;) {
         more = false;
-        for (size_t i = 0; i < GRAPH; i++)
+        for (size_t i = 0; i < graph.nodes; i++)
             for (size_t k = 0; k < REFS && graph.reached[i]; k++)
                 more |= reach(graph.refs[i][k]);
         for (size_t m = 0; m < MAPS; m++)
-            for (size_t k = 0; k < GRAPH + MAPS; k++)
-                if (graph.reached[GRAPH + m] && graph.reached[k])
+            for (size_t k = 0; k < graph.total && graph.reached[graph.nodes + m]; k++)
+                if (graph.reached[k])
                     more |= reach(graph.values[m][k]);
     }
 }
 
 static void check_graph(void)
 {
-    for (size_t i = 0; i < GRAPH + MAPS; i++) {
+    for (size_t i = 0; i < graph.total; i++) {
         void *got = ouro_weakref_get(graph.weak[i]);
         assert_ptr_equal(got, graph.reached[i] ? graph.objects[i] : NULL);
         ouro_xdecref(got);
-        if (i < GRAPH)
+        if (i < graph.nodes)
             assert_int_equal(deaths[i], !graph.reached[i]);
     }
     for (size_t m = 0; m < MAPS; m++) {
-        if (!graph.reached[GRAPH + m])
+        if (!graph.reached[graph.nodes + m])
             continue;
         size_t size = 0;
-        for (size_t k = 0; k < GRAPH + MAPS; k++)
+        for (size_t k = 0; k < graph.total; k++)
             size += graph.reached[k] && graph.values[m][k] >= 0;
-        assert_int_equal(ouro_weakmap_size(map_of(GRAPH + m)), size);
+        assert_int_equal(ouro_weakmap_size(map_at(m)), size);
     }
+}
+
+/* share: of what is held, that part is let go before each collection, and all before the last. */
+static void run_graph(size_t nodes, size_t share, bool some_old)
+{
+    make_graph(nodes);
+    if (some_old)
+        ouro_gc_collect((int)random_below(3)); /* all are alive */
+    for (size_t step = 0; step < 4; step++) {
+        for (size_t i = 0; i < graph.total; i++) {
+            if (graph.held[i] && (step == 3 || random_below(100) < share)) {
+                graph.held[i] = false;
+                ouro_decref(graph.objects[i]);
+            }
+        }
+        mark_graph();
+        ouro_gc_collect(2);
+        check_graph();
+    }
+    for (size_t i = 0; i < graph.total; i++)
+        ouro_decref(graph.weak[i]);
 }
 
 static void test_random_graphs(void **state)
 {
     (void)state;
     for (unsigned round = 0; round < 400; round++) {
-        unsigned workers = round % 4;
-        assert_int_equal(ouro_gc_set_workers(workers), 0);
-        make_graph();
-        if (round % 3 == 0)
-            ouro_gc_collect((int)random_below(3)); /* some are old, all are alive */
-        for (size_t step = 0; step < 4; step++) {
-            for (size_t i = 0; i < GRAPH + MAPS; i++) {
-                if (graph.held[i] && (step == 3 || random_below(3) > 0)) {
-                    graph.held[i] = false;
-                    ouro_decref(graph.objects[i]);
-                }
-            }
-            mark_graph();
-            ouro_gc_collect(2);
-            check_graph();
-        }
-        for (size_t i = 0; i < GRAPH + MAPS; i++)
-            ouro_decref(graph.weak[i]);
+        assert_int_equal(ouro_gc_set_workers(round % 4), 0);
+        run_graph(5 + random_below(80), 66, round % 3 == 0);
+    }
+    ouro_gc_set_workers(0);
+}
+
+/* So many that several workers search. */
+static void test_large_random_graphs(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 4; round++) {
+        assert_int_equal(ouro_gc_set_workers(2 + round), 0);
+        run_graph(GRAPH_MAX, 95, round % 2 == 0);
     }
     ouro_gc_set_workers(0);
 }
@@ -634,6 +658,7 @@ int main(void)
         WEAK_TEST(test_a_young_collection_leaves_an_old_map),
         WEAK_TEST(test_referents_are_values),
         WEAK_TEST(test_random_graphs),
+        WEAK_TEST(test_large_random_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,6 +180,23 @@ static void check_plugin_loaded_by_threads(void)
         thread_join(thread_start(load_use_close, NULL, 0));
 }
 
+/* The program is C: C++'s runtime, with bad_alloc and the new_handler, is there only since the plugin is. */
+static void check_plugin_cxx_in_c_program(void)
+{
+    bool (*catches)(size_t), (*calls_handler)(size_t), (*contains_handler)(size_t);
+    void *handle = dlopen(beside("plugin_cxx.so"), RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL)
+        check_skip(dlerror());
+    look_up(handle, "plugin_cxx_catches", &catches);
+    look_up(handle, "plugin_cxx_calls_handler", &calls_handler);
+    look_up(handle, "plugin_cxx_contains_handler", &contains_handler);
+    EXPECT(catches(opaque(PTRDIFF_MAX - 5000)));
+    EXPECT(calls_handler(opaque(PTRDIFF_MAX - 5000)));
+    EXPECT(contains_handler(opaque(PTRDIFF_MAX - 5000)));
+    EXPECT(dlclose(handle) == 0);
+    exercise(2);
+}
+
 static void check_plugin_left_open(void)
 {
     struct plugin p;
@@ -435,6 +452,7 @@ const struct check checks_dynamic[] = {
     { "plugin_thread_storage", check_plugin_thread_storage, NULL, "" },
     { "plugin_loaded_by_threads", check_plugin_loaded_by_threads, NULL, "" },
     { "plugin_left_open", check_plugin_left_open, NULL, "" },
+    { "plugin_cxx_in_c_program", check_plugin_cxx_in_c_program, NULL, "" },
     { "deepbind_inside", check_deepbind_inside, NULL, "" },
     { "deepbind_frees_block_of_libc", check_deepbind_frees_block_of_libc, NULL, "" },
     { "deepbind_block_freed_by_program", check_deepbind_block_freed_by_program, NULL, "" },

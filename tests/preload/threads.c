@@ -687,6 +687,29 @@ static void check_main_thread_exits_first(void)
     pthread_exit(NULL);
 }
 
+/* A process whose threads have all ended goes, though the library has a thread of its own. */
+static void check_process_ends_with_its_threads(void)
+{
+    int pid = fork();
+    EXPECT(pid >= 0);
+    if (pid == 0) {
+        void *blocks[64];
+        for (size_t i = 0; i < COUNT_OF(blocks); i++) {
+            blocks[i] = malloc(1 * MIB);
+            EXPECT(blocks[i] != NULL);
+            touch(blocks[i], 1 * MIB);
+        }
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            free(blocks[i]);
+        exercise(1);
+        sleep_ms(300);
+        pthread_exit(NULL);
+    }
+    uint64_t start = now_ns();
+    expect_child_ok(pid);
+    EXPECT_CMP((now_ns() - start) / 1000000, <=, 3000);
+}
+
 /* Signals that interrupt everything, with handlers that only count. */
 static _Atomic unsigned long ticks;
 
@@ -747,6 +770,7 @@ const struct check checks_threads[] = {
     { "allocation_is_no_cancellation_point", check_allocation_is_no_cancellation_point, NULL, "" },
     { "trim_is_no_cancellation_point", check_trim_is_no_cancellation_point, NULL, "" },
     { "cancelled_threads_do_not_leak", check_cancelled_threads_do_not_leak, NULL, "" },
+    { "process_ends_with_its_threads", check_process_ends_with_its_threads, NULL, "" },
     { "main_thread_exits_first", check_main_thread_exits_first, NULL, "" },
     { "signals_interrupt_everything", check_signals_interrupt_everything, NULL, "" },
     { NULL, NULL, NULL, NULL },

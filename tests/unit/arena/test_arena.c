@@ -207,6 +207,29 @@ static void test_shrinking_gives_slices_back(void **state)
     ouroi_large_free(ouroi_run_find(p));
 }
 
+/* What a block drops as it shrinks has no pages any more, and is zero for the next one. */
+static void test_shrinking_gives_pages_back(void **state)
+{
+    (void)state;
+    struct ouroi_arena_counts before, after;
+    char *p = ouroi_large_alloc(8 * MIB, 16, false);
+    assert_non_null(p);
+    memset(p, 1, 8 * MIB);
+    ouroi_arena_purge(true);
+    ouroi_arena_count(&before, -1);
+    assert_ptr_equal(ouroi_large_resize(ouroi_run_find(p), 100000), p);
+    ouroi_arena_count(&after, -1);
+    assert_true(after.resident_bytes + 7 * MIB < before.resident_bytes);
+    for (size_t i = 0; i < 100000; i++)
+        assert_int_equal(p[i], 1);
+    char *q = ouroi_large_alloc(4 * MIB, 16, true);
+    assert_non_null(q);
+    assert_int_equal(q[0], 0);
+    assert_int_equal(memcmp(q, q + 1, 4 * MIB - 1), 0);
+    ouroi_large_free(ouroi_run_find(p));
+    ouroi_large_free(ouroi_run_find(q));
+}
+
 static void test_purge_of_all_gives_back(void **state)
 {
     (void)state;
@@ -291,6 +314,47 @@ static void test_refused_purge(void **state)
     ouroi_os = real;
 }
 
+static unsigned asked;
+static bool locked;
+
+static int purge_if_unlocked(void *at, size_t bytes)
+{
+    asked++;
+    return locked ? -EINVAL : madvise(at, bytes, MADV_DONTNEED);
+}
+
+/* Memory that the kernel keeps is not asked for at each beat, but again after a while. */
+static void test_locked_memory_is_tried_again(void **state)
+{
+    (void)state;
+    struct ouroi_os real = ouroi_os;
+    struct ouroi_run *anchor = take(1, 1);
+    ouroi_arena_purge(true);
+    ouroi_os.purge = purge_if_unlocked;
+    for (unsigned round = 0; round < 2; round++) {
+        char *p = ouroi_large_alloc(3 * MIB, 16, false);
+        assert_non_null(p);
+        memset(p, 1, 3 * MIB);
+        ouroi_large_free(ouroi_run_find(p));
+        locked = true;
+        ouroi_arena_purge(false);
+        ouroi_arena_purge(false);
+        assert_in_range(asked, 1, 4);
+        asked = 0;
+        for (unsigned beat = 0; beat < 30; beat++)
+            assert_int_equal(ouroi_arena_purge(false), 0);
+        assert_in_range(asked, 0, 1);
+        locked = false;
+        size_t given = 0;
+        for (unsigned beat = 0; beat < (round == 0 ? 128 : 1); beat++)
+            given += ouroi_arena_purge(round == 1);
+        assert_true(given >= 3 * MIB);
+        asked = 0;
+    }
+    ouroi_os = real;
+    ouroi_run_free(anchor);
+}
+
 static size_t counted_runs;
 
 static void count_it(struct ouroi_run *run, void *arg)
@@ -364,10 +428,12 @@ int main(void)
         ARENA_TEST(test_zero_means_zero_on_used_memory),
         ARENA_TEST(test_resize_of_large_blocks),
         ARENA_TEST(test_shrinking_gives_slices_back),
+        ARENA_TEST(test_shrinking_gives_pages_back),
         ARENA_TEST(test_purge_of_all_gives_back),
         ARENA_TEST(test_purge_by_age),
         ARENA_TEST(test_purged_memory_is_usable_and_zero),
         ARENA_TEST(test_refused_purge),
+        ARENA_TEST(test_locked_memory_is_tried_again),
         ARENA_TEST(test_each_run),
         ARENA_TEST(test_foreign_addresses),
         ARENA_TEST(test_meta_is_zero_and_aligned),
