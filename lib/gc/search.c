@@ -821,6 +821,7 @@ static void make_old(int8_t *state, const ouro_object *obj)
 void ouroi_search_abandon(struct ouroi_search *search)
 {
     hint_count = 0;
+    middle_unknown = true;
     if (search->listed) {
         for (size_t i = 0; i < search->dead.count; i++) {
             struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)search->dead.items[i]);

@@ -227,12 +227,20 @@ bool graph_collect_or_fail(struct graph *graph, int generation)
     mark(graph, stack, top);
     for (size_t i = 0; i < graph->count; i++)
         dead += unreachable[i] && !graph->nodes[i].marked;
+    if (graph->around != NULL)
+        graph->around(true);
     errno = 0;
     long found = ouro_gc_collect(generation);
-    if (found == -1 && errno == ENOMEM) {
-        for (size_t i = 0; i < graph->count; i++)
-            if (graph->nodes[i].alive && graph->nodes[i].generation <= generation)
-                graph->nodes[i].generation = 2;
+    int error = errno;
+    if (graph->around != NULL)
+        graph->around(false);
+    if (found == -1 && error == ENOMEM) {
+        for (size_t i = 0; i < graph->count; i++) { /* they may be called older than they are */
+            struct graph_node *node = &graph->nodes[i];
+            int now = node->alive ? ouro_gc_generation_of(node->object) : 0;
+            if (node->alive && node->generation <= generation && now > node->generation)
+                node->generation = now;
+        }
         free(stack);
         free(finalized);
         free(unreachable);

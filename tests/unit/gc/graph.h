@@ -37,6 +37,7 @@ struct graph {
     struct graph_node *nodes;
     size_t count, room;
     uint64_t random;
+    void (*around)(bool begins); /* called before and after each collection */
 };
 
 void graph_begin(struct graph *graph, uint64_t seed);

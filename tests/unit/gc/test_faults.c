@@ -39,6 +39,19 @@ struct scenario {
 static struct scenario scenario;
 static unsigned long failing;
 
+static void set_fault(bool begins)
+{
+    if (!begins) {
+        ouroi_os = real;
+        return;
+    }
+    real = ouroi_os;
+    calls = 0;
+    first = failing;
+    last = scenario.all_after ? ~0ul : failing;
+    ouroi_os.map = map;
+}
+
 /* Exits with 3 where the n-th request was never made. */
 static void run(void *arg)
 {
@@ -54,15 +67,10 @@ static void run(void *arg)
     graph_drop_some(&graph, scenario.shape, 0);
     if (scenario.workers > 1)
         ouroi_workers_prepare(scenario.workers);
-    real = ouroi_os;
-    calls = 0;
-    first = failing;
-    last = scenario.all_after ? ~0ul : failing;
-    ouroi_os.map = map;
+    graph.around = set_fault;
     bool failed = graph_collect_or_fail(&graph, scenario.generation);
     bool reached = calls >= failing;
-    ouroi_os = real;
-    CHILD_EXPECT(failed || !reached || !scenario.all_after || ouro_gc_get_workers() > 1);
+    graph.around = NULL;
     graph_check(&graph);
     CHILD_EXPECT(ouro_debug_check() == 0);
     graph_collect(&graph, 2);
@@ -78,7 +86,8 @@ static unsigned run_all(void)
     for (failing = 1; failing < 1000; failing++) {
         int status = unit_in_child(run, NULL, text, sizeof text);
         if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3 && WEXITSTATUS(status) != 4))
-            fail_msg("request %lu: status %x: %s", failing, (unsigned)status, text);
+            fail_msg("request %lu (%u kinds, %u workers, generation %d, all %d): status %x: %s", failing, scenario.shape->kinds,
+                     scenario.workers, scenario.generation, scenario.all_after, (unsigned)status, text);
         if (WEXITSTATUS(status) == 3)
             return failed;
         failed += WEXITSTATUS(status) == 0;
