@@ -251,6 +251,8 @@ struct ouroi_walk {
     size_t calls;
 };
 void ouroi_walk(struct ouroi_walk *walk);
+/* Whether the calling thread may stop the world; errno. */
+bool ouroi_gc_may_stop(void);
 
 /* policy.c: when to collect. */
 void ouroi_policy_start(void);

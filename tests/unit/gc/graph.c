@@ -1,6 +1,8 @@
 /* unit/gc/graph.c: see graph.h. */
 #include "graph.h"
 
+#include "gc/internal.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,6 +306,9 @@ static bool see(ouro_object *obj, void *arg)
 
 void graph_check(struct graph *graph)
 {
+    ouroi_world_stop();
+    EXPECT(ouroi_gc_check() == 0, "the heap is wrong");
+    ouroi_world_start();
     for (size_t i = 0; i < graph->count; i++)
         graph->nodes[i].marked = false;
     ouro_gc_get_objects(-1, see, graph);
