@@ -36,8 +36,8 @@ static void check_object(ouro_object *obj, int8_t *state, struct ouroi_walk *wal
                  *state == OUROI_STATE_DEAD;
     bool candidate = ouroi_slice_at(obj)->candidate;
     if (!known || candidate) {
-        ouroi_warn("check: object %p of type %s has state %d%s", (void *)obj, ouroi_type_name(ouroi_type_of(obj)), *state,
-                   candidate ? ", in a run that is being searched" : "");
+        ouroi_warn("check: object %p of type %s has state %d%s", (void *)obj, ouroi_type_name(ouroi_type_of(obj)),
+                   *state, candidate ? ", in a run that is being searched" : "");
         check->violations++;
     }
     if (*state == OUROI_STATE_DEAD) /* another thread is clearing it */
@@ -57,7 +57,8 @@ unsigned ouroi_gc_check(void)
         if (entry->object == NULL || entry->seen <= count)
             continue;
         ouroi_warn("check: object %p of type %s has count %ld, and %ld references from tracked objects",
-                   (void *)entry->object, ouroi_type_name(ouroi_type_of(entry->object)), (long)count, (long)entry->seen);
+                   (void *)entry->object, ouroi_type_name(ouroi_type_of(entry->object)), (long)count,
+                   (long)entry->seen);
         check.violations++;
     }
     ouroi_table_free(&check.seen);

@@ -105,9 +105,9 @@ static void put_object(struct dump *dump, const struct ouroi_entry *entry)
     const ouro_type *type = ouroi_type_of(obj);
     int64_t count = ouroi_object_count(obj), outside = count - entry->seen;
     put_type(dump, type);
-    put(dump, "object %p %u %d %zu %zu %zu %zu", (void *)obj, ouroi_type_private(type)->index, ouro_gc_generation_of(obj),
-        (size_t)count, (size_t)(outside < 0 ? 0 : outside), type->size + ouroi_object_items(obj) * type->item_size,
-        ouro_block_size(obj));
+    put(dump, "object %p %u %d %zu %zu %zu %zu", (void *)obj, ouroi_type_private(type)->index,
+        ouro_gc_generation_of(obj), (size_t)count, (size_t)(outside < 0 ? 0 : outside),
+        type->size + ouroi_object_items(obj) * type->item_size, ouro_block_size(obj));
     if (entry->reached)
         ouroi_object_traverse(obj, type, put_referent, dump);
     put(dump, "\n");
@@ -150,7 +150,7 @@ int ouro_gc_dump_graph(int fd)
     int error = dump.no_memory ? ENOMEM : 0;
     if (error == 0)
         OURO_BLOCKING
-    error = write_all(fd, dump.text, dump.used);
+            error = write_all(fd, dump.text, dump.used);
     void *text = dump.text;
     ouroi_memory_free(&text, &dump.room, 1);
     ouroi_table_free(&dump.objects);

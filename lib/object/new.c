@@ -51,7 +51,7 @@ static int look_around(const struct ouroi_type *private)
         else
             self->allowance = INT64_MAX;
     }
-    OUROI_OWNED_ADD(&self->allowance, -(int64_t)private->tracked);
+    OUROI_OWNED_ADD(&self->allowance, -(int64_t) private->tracked);
     return 0;
 }
 

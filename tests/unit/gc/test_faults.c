@@ -85,8 +85,9 @@ static unsigned run_all(void)
     for (failing = 1; failing < 1000; failing++) {
         int status = unit_in_child(run, NULL, text, sizeof text);
         if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3 && WEXITSTATUS(status) != 4))
-            fail_msg("request %lu (%u kinds, %u workers, generation %d, all %d): status %x: %s", failing, scenario.shape->kinds,
-                     scenario.workers, scenario.generation, scenario.all_after, (unsigned)status, text);
+            fail_msg("request %lu (%u kinds, %u workers, generation %d, all %d): status %x: %s", failing,
+                     scenario.shape->kinds, scenario.workers, scenario.generation, scenario.all_after, (unsigned)status,
+                     text);
         if (WEXITSTATUS(status) == 3)
             return failed;
         failed += WEXITSTATUS(status) == 0;
