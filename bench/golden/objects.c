@@ -62,7 +62,8 @@ static void other_run(long turns)
     void *obj = NULL;
     if (pthread_create(&thread, NULL, make_main, &obj) != 0)
         exit(1);
-    OURO_BLOCKING {
+    OURO_BLOCKING
+    {
         pthread_join(thread, NULL);
     }
     ouro_incref(obj);

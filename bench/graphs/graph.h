@@ -23,14 +23,14 @@ struct graph {
     uint32_t nodes, types;
     uint64_t edges;
     uint32_t tracked, roots;
-    uint32_t *size;  /* bytes */
-    uint32_t *count; /* references in all; UINT32_MAX: more than can be said */
+    uint32_t *size;    /* bytes */
+    uint32_t *count;   /* references in all; UINT32_MAX: more than can be said */
     uint16_t *type;
     uint8_t *flags;
-    uint64_t *first;  /* nodes + 1 */
-    uint32_t *to;     /* edges */
-    uint32_t *inside; /* references from nodes of the graph */
-    char *type_bytes; /* the names: each a 16-bit length and as many bytes */
+    uint64_t *first;   /* nodes + 1 */
+    uint32_t *to;      /* edges */
+    uint32_t *inside;  /* references from nodes of the graph */
+    char *type_bytes;  /* the names: each a 16-bit length and as many bytes */
     char **type_names;
 };
 

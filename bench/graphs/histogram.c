@@ -33,9 +33,7 @@ uint64_t histogram_at(const struct histogram *histogram, double share)
     for (size_t i = 0; i < HISTOGRAM_RANGES * HISTOGRAM_STEPS; i++) {
         seen += (double)histogram->counts[i];
         if (seen >= wanted) /* the end of the step */
-            return i < HISTOGRAM_STEPS
-                       ? i
-                       : (uint64_t)(i % HISTOGRAM_STEPS + HISTOGRAM_STEPS + 1) << (i / HISTOGRAM_STEPS - 1);
+            return i < HISTOGRAM_STEPS ? i : (uint64_t)(i % HISTOGRAM_STEPS + HISTOGRAM_STEPS + 1) << (i / HISTOGRAM_STEPS - 1);
     }
     return histogram->most_ns;
 }

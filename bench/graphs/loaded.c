@@ -23,7 +23,7 @@ struct types {
     struct entry {
         uint64_t key;
         ouro_type *type;
-    } * entries;
+    } *entries;
     size_t mask, used;
 };
 
