@@ -130,11 +130,11 @@ struct ouroi_searcher {
     struct ouroi_list roots; /* for hints: object, references from inside, by turns */
     struct ouroi_table own_table;
     struct ouroi_deque deque;
-    struct {
-        int8_t *state;
+    struct ouroi_seen {
+        int8_t *state; /* NULL: empty */
         ouro_object *object;
     } ring[OUROI_RING];
-    unsigned ring_first, ring_count;
+    unsigned ring_at;
     ouro_object *queue[OUROI_QUEUE];
     unsigned queue_first, queue_count;
     const ouro_object *from; /* debug builds: whose references are looked at */
