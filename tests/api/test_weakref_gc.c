@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 enum { NODES = 1 << 16, REFS = 3 };
@@ -117,7 +118,7 @@ static void note_call(ouro_weakref *ref, void *arg)
 static void note_free(void *arg)
 {
     (void)arg;
-    freed++;
+    __atomic_add_fetch(&freed, 1, __ATOMIC_SEQ_CST);
 }
 
 static void start(void)
@@ -252,6 +253,46 @@ static void test_a_finalizer_may_make_one(void **state)
     assert_gone(made);
     assert_int_equal(calls, 1);
     ouro_decref(made);
+}
+
+static pthread_t called_by;
+static unsigned order[8];
+static void note_thread(ouro_weakref *ref, void *arg)
+{
+    called_by = pthread_self();
+    order[calls] = ouro_weakref_get(ref) == NULL ? (unsigned)(uintptr_t)arg : 0;
+    __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
+}
+
+/* They are called though the program dropped them meanwhile. */
+static void test_callbacks_on_the_finalizer_thread(void **state)
+{
+    (void)state;
+    struct node *nodes[2];
+    ouro_weakref *refs[6];
+    start();
+    assert_int_equal(ouro_gc_set_finalizer_thread(true), 0);
+    make_cycle(&node_type, &nodes[0], &nodes[1]);
+    for (size_t i = 0; i < 6; i++)
+        refs[i] = ouro_weakref_new_full(nodes[0], note_thread, (void *)(i + 1), note_free);
+    ouro_decref(nodes[0]);
+    ouro_decref(nodes[1]);
+    ouro_gc_collect(2);
+    for (size_t i = 0; i < 6; i++) {
+        assert_gone(refs[i]);
+        ouro_decref(refs[i]);
+    }
+    while (__atomic_load_n(&freed, __ATOMIC_SEQ_CST) < 6) {
+        ouro_safepoint();
+        sched_yield();
+    }
+    assert_int_equal(calls, 6);
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(order[i], 6 - i);
+    assert_false(pthread_equal(called_by, pthread_self()));
+    assert_int_equal(ouro_gc_set_finalizer_thread(false), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(deaths[i], 1);
 }
 
 /* Maps */
@@ -834,6 +875,7 @@ int main(void)
         WEAK_TEST(test_garbage_with_a_weak_reference_to_the_living),
         WEAK_TEST(test_resurrection_keeps_weak_references),
         WEAK_TEST(test_a_finalizer_may_make_one),
+        WEAK_TEST(test_callbacks_on_the_finalizer_thread),
         WEAK_TEST(test_a_value_does_not_keep_its_key),
         WEAK_TEST(test_a_key_that_is_its_value),
         WEAK_TEST(test_a_chain_of_entries),
