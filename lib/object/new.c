@@ -49,9 +49,9 @@ static int look_around(const struct ouroi_type *private)
         if (ouroi_object_gc_hook != NULL)
             ouroi_object_gc_hook(thread);
         else
-            self->allowance = INT64_MAX;
+            OUROI_OWNED_SET(&self->allowance, INT64_MAX);
     }
-    self->allowance -= private->tracked;
+    OUROI_OWNED_ADD(&self->allowance, -(int64_t) private->tracked);
     return 0;
 }
 
@@ -123,7 +123,7 @@ void *ouro_new(ouro_type *type)
     OUROI_OWNED_SET(&pool->free, block->next);
     OURO_ASSERT(ouroi_pool_mark(pool, block, true));
     if (self != NULL)
-        self->allowance--;
+        OUROI_OWNED_ADD(&self->allowance, -1);
     char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + size;
     do {
         memset(at, 0, 16);
