@@ -35,7 +35,8 @@ static uint64_t draw(uint64_t bound)
 
 static void line(const char *name, const char *what, double seconds, uint64_t objects)
 {
-    printf("%-14s %-18s %4s %10.2f ms %8.1f ns/object\n", name, what, "gc", seconds * 1e3, seconds * 1e9 / (double)objects);
+    printf("%-14s %-18s %4s %10.2f ms %8.1f ns/object\n", name, what, "gc", seconds * 1e3,
+           seconds * 1e9 / (double)objects);
     fflush(stdout);
 }
 
@@ -215,8 +216,8 @@ static void run_server(void)
         last = now;
         operations++;
     }
-    printf("%-14s %-18s 1 thread: %.2f million operations a second\n    an operation takes, in us:", "server", "automatic, gc",
-           (double)operations / options.seconds / 1e6);
+    printf("%-14s %-18s 1 thread: %.2f million operations a second\n    an operation takes, in us:", "server",
+           "automatic, gc", (double)operations / options.seconds / 1e6);
     static const double shares[] = { 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999 };
     for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++)
         printf(" %g%%: %.2f", shares[i] * 100, (double)histogram_at(&times, shares[i]) / 1e3);
@@ -245,8 +246,9 @@ int main(int argc, char **argv)
                    strcmp(argv[at], "shuffled") == 0) {
             run_shape(argv[at]);
         } else {
-            fputs("usage: ouro-graphs-boehm [--nodes N] [--repeat N] [--seconds N] tree|list|random|shuffled|cycles|server...\n",
-                  stderr);
+            fputs(
+                "usage: ouro-graphs-boehm [--nodes N] [--repeat N] [--seconds N] tree|list|random|shuffled|cycles|server...\n",
+                stderr);
             return 2;
         }
     }
