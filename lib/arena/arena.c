@@ -556,6 +556,9 @@ bool ouroi_arena_reclaim(uint32_t since)
 int ouroi_arena_init(void)
 {
     ouroi_os_init();
+    if (ouroi_machine.page_bytes > OUROI_SLICE_BYTES)
+        ouroi_fail("pages of %zu bytes: this build is for pages of at most %zu (OUROI_SLICE_SHIFT in arena/arena.h)",
+                   ouroi_machine.page_bytes, OUROI_SLICE_BYTES);
     for (unsigned i = 0; i < ouroi_machine.nodes; i++) {
         arenas[i].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_ARENA);
         arenas[i].node = i;

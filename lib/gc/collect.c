@@ -96,33 +96,28 @@ static void end_pause(struct ouroi_cycle *cycle)
     ouroi_object_drain(ouroi_thread_self); /* what merging has found dead */
 }
 
-/* Each may have been freed by its owner if it were not held for the time of its finalizer. */
+/* Each is there when its turn comes, and while its finalizer runs. */
 static void hold(const struct ouroi_list *objects)
 {
     for (size_t i = 0; i < objects->count; i++)
         ouro_incref(objects->items[i]);
 }
 
-/* Of what is about to be freed by the pool, counts are not looked at any more. */
-static void let_go(const struct ouroi_cycle *cycle, bool died)
-{
-    for (size_t i = 0; i < search.finalizers.count; i++) {
-        ouro_object *obj = search.finalizers.items[i];
-        bool is_dead = died && !cycle->save && ouroi_state_get(ouroi_state_of(obj)) == OUROI_STATE_DEAD;
-        if (!is_dead || search.complex)
-            ouro_decref(obj);
-    }
-}
-
 /* Finalizers, with the world running; stops it again, and finds what is dead still. */
 static int finalize(struct ouroi_cycle *cycle)
 {
     hold(&search.finalizers);
+    cycle->keys = search.dead_keys;
+    search.dead_keys = (struct ouroi_list){ 0 };
+    hold(&cycle->keys);
     end_pause(cycle);
-    for (size_t i = 0; i < search.finalizers.count; i++)
+    for (size_t i = 0; i < search.finalizers.count; i++) {
         ouroi_object_finalize(search.finalizers.items[i]);
+        ouro_decref(search.finalizers.items[i]);
+    }
+    search.finalizers.count = 0;
     begin_pause(cycle);
-    return ouroi_search_again(&search);
+    return ouroi_search_again(&search, &cycle->keys);
 }
 
 /* The finalizers go to their thread, and what they can reach lives until the next collection. */
@@ -191,11 +186,8 @@ static int run_cycle(struct ouroi_cycle *cycle)
         rc = ouroi_search_run(&search, cycle->workers);
     cycle->info.workers = search.workers;
     cycle->info.candidates = search.candidates;
-    bool finalized = false;
-    if (rc == 0 && search.finalizers.count != 0) {
-        finalized = !ouroi_finalizers_have_thread();
-        rc = finalized ? finalize(cycle) : hand_finalizers_over();
-    }
+    if (rc == 0 && search.finalizers.count != 0)
+        rc = ouroi_finalizers_have_thread() ? hand_finalizers_over() : finalize(cycle);
     if (rc == 0 && (search.dead.count != 0 || search.seen.count != 0))
         rc = prepare_death(cycle);
     if (rc == 0)
@@ -203,29 +195,18 @@ static int run_cycle(struct ouroi_cycle *cycle)
     else
         ouroi_search_abandon(&search);
     end_pause(cycle);
-    if (finalized)
-        let_go(cycle, rc == 0);
+    for (size_t i = 0; i < cycle->keys.count; i++)
+        ouro_decref(cycle->keys.items[i]);
     if (rc == 0)
         finish(cycle);
     return rc;
 }
 
-long ouroi_gc_run(int generation, bool automatic)
+/* The turn is the caller's. */
+static long run(int generation)
 {
-    struct ouroi_cycle cycle = { .info.generation = generation };
-    if (inside)
-        return 0;
-    if (!automatic)
-        take_turn();
-    else if (!take_turn_now())
-        return 0;
-    if (automatic && !ouroi_policy_is_due(&generation)) {
-        give_turn();
-        return 0;
-    }
-    cycle.info.generation = generation;
+    struct ouroi_cycle cycle = { .info.generation = generation, .workers = ouro_gc_get_workers() };
     inside = true;
-    cycle.workers = ouro_gc_get_workers();
     if (cycle.workers > 1)
         ouroi_workers_prepare(cycle.workers);
     ouroi_finalizers_revive();
@@ -236,10 +217,32 @@ long ouroi_gc_run(int generation, bool automatic)
     ouroi_callbacks_call(OURO_GC_STOP, &cycle.info);
     ouroi_report_end(&cycle.info);
     ouroi_list_free(&cycle.uncollectable);
+    ouroi_list_free(&cycle.keys);
     ouroi_search_reset(&search);
     inside = false;
-    give_turn();
     return rc != 0 ? rc : (long)(cycle.info.collected + cycle.info.uncollectable);
+}
+
+long ouroi_gc_run(int generation)
+{
+    if (inside)
+        return 0;
+    take_turn();
+    long found = run(generation);
+    give_turn();
+    return found;
+}
+
+bool ouroi_gc_run_if_due(void)
+{
+    int generation;
+    if (inside || !take_turn_now())
+        return false;
+    bool due = ouroi_policy_is_due(&generation);
+    if (due)
+        run(generation);
+    give_turn();
+    return due;
 }
 
 /* The child of a fork has the forking thread's collection, if that has one; another's is over, and what it held stays. */

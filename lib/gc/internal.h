@@ -155,6 +155,7 @@ struct ouroi_search {
     size_t dead_count;      /* tracked ones */
     struct ouroi_list dead;       /* objects */
     struct ouroi_list finalizers; /* of them, those whose finalizer has to run */
+    struct ouroi_list dead_keys;  /* untracked keys of weak maps that only the dead refer to */
     struct ouroi_list seen;       /* those that may be weakly referred to, and untracked keys */
     bool complex;                 /* some of the dead have clear or traverse */
     bool unclearable;             /* some have traverse and no clear */
@@ -180,9 +181,9 @@ extern size_t ouroi_search_worker_objects OUROI_HIDDEN;
 int ouroi_search_begin(struct ouroi_search *search, int generation);
 /* Finds the dead among them, lists them and makes their state DEAD; the others are as after the collection. */
 int ouroi_search_run(struct ouroi_search *search, unsigned most_workers);
-/* After ouroi_search_run, and finalizers, each of which holds a reference more to its object: of the dead that are still
- * there, those that are dead still; the others are survivors. */
-int ouroi_search_again(struct ouroi_search *search);
+/* After ouroi_search_run, and finalizers: of the dead that are still there, those that are dead still; the others are
+ * survivors. keys: the dead keys of before, held. */
+int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *keys);
 /* Takes what the objects of `roots`, some of the dead, lead to off the dead. */
 int ouroi_search_spare(struct ouroi_search *search, const struct ouroi_list *roots);
 /* After -ENOMEM: all candidates and dead are of the oldest generation, and nothing else has happened. */
@@ -213,11 +214,14 @@ struct ouroi_cycle {
     size_t distributed; /* objects whose count turned out to be zero */
     uint64_t pause_began_ns, longest_ns;
     struct ouroi_list uncollectable;
+    struct ouroi_list keys; /* untracked keys that are held for the time of the finalizers */
     struct ouroi_weak_batch weak;
 };
 
-/* collect.c. Collects; the number, or -ENOMEM. automatic: if it is due still, and nobody else collects. */
-long ouroi_gc_run(int generation, bool automatic);
+/* collect.c. Collects; the number, or -ENOMEM. */
+long ouroi_gc_run(int generation);
+/* If it is due still, and nobody else collects. Whether there was a collection. */
+bool ouroi_gc_run_if_due(void);
 /* Whether the calling thread is in a collection, or in code of the program that one runs. */
 bool ouroi_gc_is_inside(void);
 void ouroi_gc_set_inside(bool is);

@@ -83,7 +83,7 @@ static int64_t allowed(int64_t made)
 
 bool ouroi_policy_is_due(int *generation)
 {
-    int64_t made = made_by_all();
+    int64_t made = made_by_all() + 1; /* with the one that is about to be */
     if (!may_collect() || made <= (int64_t)(setting(&adapts) ? number(&budget) : number(&threshold[0])))
         return false;
     *generation = 0;
@@ -110,7 +110,8 @@ static void allowance_is_spent(struct ouroi_thread *thread)
     int generation;
     if (ouroi_policy_is_due(&generation)) {
         grant(of, made, RETRY); /* a collection grants anew */
-        ouroi_gc_run(generation, true);
+        if (ouroi_gc_run_if_due())
+            OUROI_OWNED_ADD(&of->allowance, 1); /* the object was counted already */
         return;
     }
     int64_t left = setting(&adapts) ? (int64_t)number(&budget) - made : allowed(made_by_all());

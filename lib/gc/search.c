@@ -615,7 +615,7 @@ static bool list_keys(struct ouroi_search *search)
     for (size_t i = 0; search->keys != 0 && i < search->table.room; i++) {
         const struct ouroi_entry *entry = &search->table.entries[i];
         if (entry->object != NULL && entry->kind == OUROI_ENTRY_KEY && !entry->reached &&
-            !ouroi_list_push(&search->seen, entry->object))
+            (!ouroi_list_push(&search->seen, entry->object) || !ouroi_list_push(&search->dead_keys, entry->object)))
             return false;
     }
     return true;
@@ -632,6 +632,7 @@ static int list_dead(struct ouroi_search *search)
             while (mask != 0) {
                 ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
                 search->dead.items[search->dead.count++] = obj;
+                OURO_ASSERT(ouroi_object_is_alive(obj));
                 if (!list_dead_object(search, obj))
                     return -ENOMEM;
             }
@@ -705,7 +706,7 @@ static int sweep_dead(struct ouroi_search *search)
     size_t count = search->dead.count;
     int8_t after = ouroi_state_after(search->generation);
     set_dead_candidates(search, false);
-    search->dead.count = search->seen.count = 0;
+    search->dead.count = search->seen.count = search->dead_keys.count = 0;
     search->complex = search->unclearable = search->destroys = search->distributed = false;
     bool listed = true;
     for (size_t i = 0; i < count; i++) {
@@ -729,7 +730,21 @@ static void subtract_entry(ouro_object *map, ouro_object *value, void *arg)
         ouroi_subtract_visit(arg, value, false);
 }
 
-int ouroi_search_again(struct ouroi_search *search)
+/* Untracked keys, of each of which a reference is held, are counted anew. */
+static void count_keys(struct ouroi_searcher *searcher, const struct ouroi_list *keys)
+{
+    for (size_t i = 0; i < keys->count && !searcher->failed; i++) {
+        note_key(keys->items[i], NULL, searcher);
+        struct ouroi_entry *entry = ouroi_table_find(searcher->table, keys->items[i]);
+        if (entry != NULL)
+            entry->count--;
+    }
+    /* Values may be keys themselves. */
+    for (size_t i = 0; i < keys->count && !searcher->failed; i++)
+        ouroi_weak_maps_of(keys->items[i], subtract_entry, searcher);
+}
+
+int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *keys)
 {
     ouroi_table_reset(&search->table);
     search->keys = 0;
@@ -752,11 +767,7 @@ int ouroi_search_again(struct ouroi_search *search)
     if (has_failed(search))
         return -ENOMEM;
     set_dead_candidates(search, true);
-    /* what is held for the time of the finalizers is no reference from outside */
-    for (size_t i = 0; i < search->finalizers.count; i++) {
-        int8_t *state = ouroi_state_of(search->finalizers.items[i]);
-        ouroi_subtract_state(mine, state, search->finalizers.items[i], false);
-    }
+    count_keys(mine, keys);
     for (size_t i = 0; i < search->dead.count; i++) {
         ouro_object *obj = search->dead.items[i];
         if (OURO_DEBUG)
@@ -810,6 +821,7 @@ static void make_old(int8_t *state, const ouro_object *obj)
 void ouroi_search_abandon(struct ouroi_search *search)
 {
     hint_count = 0;
+    middle_unknown = true;
     if (search->listed) {
         for (size_t i = 0; i < search->dead.count; i++) {
             struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)search->dead.items[i]);
@@ -836,6 +848,7 @@ void ouroi_search_reset(struct ouroi_search *search)
     ouroi_list_reset(&search->dead);
     ouroi_list_reset(&search->finalizers);
     ouroi_list_reset(&search->seen);
+    ouroi_list_reset(&search->dead_keys);
     ouroi_table_reset(&search->table);
     for (size_t w = 0; w < search->searcher_room; w++) {
         struct ouroi_searcher *searcher = &search->searchers[w];

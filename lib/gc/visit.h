@@ -176,13 +176,13 @@ OUROI_INLINE void ouroi_reach_into(struct ouroi_searcher *searcher, ouro_object 
 {
     const ouro_type *type = ouroi_type_of(obj);
     if (OUROI_UNLIKELY(searcher->search->has_maps)) {
+        /* relaxed: the world is stopped */
+        if ((ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0)
+            ouroi_reach_key(searcher, obj, visit);
         if (type == &ouroi_weakmap_type) {
             ouroi_reach_map(searcher, obj, visit);
             return;
         }
-        /* relaxed: the world is stopped */
-        if ((ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0)
-            ouroi_reach_key(searcher, obj, visit);
     }
     ouroi_object_traverse(obj, type, visit, searcher);
 }

@@ -241,7 +241,7 @@ long ouro_gc_collect(int generation)
         return 0;
     if (!may_stop())
         return -1;
-    long found = ouroi_gc_run(generation, false);
+    long found = ouroi_gc_run(generation);
     if (found < 0) {
         errno = (int)-found;
         return -1;

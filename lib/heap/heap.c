@@ -129,7 +129,9 @@ static struct ouroi_heap *take_heap(bool nodes)
 int ouroi_nodes_attach(void)
 {
     /* Its list of young runs lies in the thread's first heap, which is not to be made under a lock. */
-    if (ouroi_heap_start() != 0 || (ouroi_heap_self == &ouroi_heap_empty && !late && ouroi_heap_attach() == NULL))
+    if (ouroi_heap_start() != 0)
+        return -ENOMEM;
+    if (ouroi_heap_self == &ouroi_heap_empty && !late && !ouroi_options.secure && ouroi_heap_attach() == NULL)
         return -ENOMEM;
     struct ouroi_heap *heap = take_heap(true);
     if (heap == NULL)

@@ -134,6 +134,7 @@ static struct ouroi_pool *new_pool(unsigned size_class)
             drop_bitmap(bitmap);
         return NULL;
     }
+    ouroi_pool_drop_marks(pool);
     pool->live = bitmap;
     pool->carved = pool->capacity;
     ouroi_arena_note_used((ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
@@ -148,6 +149,7 @@ static void drop_pool(struct ouroi_pool *pool)
         return;
     unlink_pool(pool);
     drop_bitmap(pool->live);
+    pool->live = NULL;
     ouroi_pool_release(pool);
 }
 

@@ -32,23 +32,13 @@ static void take_states(struct ouroi_pool *pool)
     (void)pool;
 }
 #else
-/* Tables of states, a free list for each size class, linked by their first words. */
-static struct ouroi_lock states_lock = OUROI_LOCK_INIT(OUROI_RANK_META);
-static int8_t *free_states[OUROI_CLASSES];
-
 static bool give_states(struct ouroi_pool *pool)
 {
-    unsigned c = pool->run.size_class;
-    size_t bytes = pool->capacity < sizeof(void *) ? sizeof(void *) : pool->capacity;
-    ouroi_lock_acquire(&states_lock);
-    int8_t *states = free_states[c];
+    int8_t *states = ouroi_shelf_take_table(pool, OUROI_TABLE_STATES);
     if (states != NULL)
-        memcpy(&free_states[c], states, sizeof states);
-    ouroi_lock_release(&states_lock);
-    if (states == NULL)
-        states = ouroi_meta_alloc(bytes);
+        memset(states, 0, sizeof(void *)); /* the link */
     else
-        *(void **)(void *)states = NULL; /* the link */
+        states = ouroi_meta_alloc(pool->capacity < sizeof(void *) ? sizeof(void *) : pool->capacity);
     if (states == NULL)
         return false;
     ouroi_run_set_states(&pool->run, states, pool->block_bytes);
@@ -57,16 +47,30 @@ static bool give_states(struct ouroi_pool *pool)
 
 static void take_states(struct ouroi_pool *pool)
 {
-    unsigned c = pool->run.size_class;
     int8_t *states = ouroi_slice_find(pool->run.start)->states;
     for (size_t i = 0; OURO_DEBUG && i < pool->capacity; i++)
         OURO_ASSERT(states[i] == 0);
-    ouroi_lock_acquire(&states_lock);
-    memcpy(states, &free_states[c], sizeof states);
-    free_states[c] = states;
-    ouroi_lock_release(&states_lock);
+    ouroi_shelf_keep_table(pool, OUROI_TABLE_STATES, states);
 }
 #endif
+
+static bool give_live(struct ouroi_pool *pool)
+{
+    size_t bytes = (pool->capacity + 63) / 64 * sizeof(uint64_t);
+    pool->live = ouroi_shelf_take_table(pool, OUROI_TABLE_LIVE);
+    if (pool->live != NULL)
+        memset(pool->live, 0, bytes);
+    else
+        pool->live = ouroi_meta_alloc(bytes);
+    return pool->live != NULL;
+}
+
+void ouroi_pool_drop_marks(struct ouroi_pool *pool)
+{
+    if (pool->live != NULL)
+        ouroi_shelf_keep_table(pool, OUROI_TABLE_LIVE, pool->live);
+    pool->live = NULL;
+}
 
 struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes)
 {
@@ -82,9 +86,8 @@ struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes
     pool->list_used = pool->capacity - (listed_free == 0 ? 1 : listed_free);
     for (uint32_t i = 0; pool->capacity <= OUROI_SPARSE_MAX && i < pool->capacity; i++)
         pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
-    if (OURO_DEBUG)
-        pool->live = ouroi_meta_alloc((pool->capacity + 63) / 64 * sizeof(uint64_t));
-    if ((OURO_DEBUG && pool->live == NULL) || (nodes && !give_states(pool))) {
+    if ((OURO_DEBUG && !give_live(pool)) || (nodes && !give_states(pool))) {
+        ouroi_pool_drop_marks(pool);
         ouroi_run_publish(run);
         ouroi_run_free(run);
         return NULL;
@@ -116,6 +119,7 @@ void ouroi_pool_release(struct ouroi_pool *pool)
     ouroi_arena_note_used(-(ptrdiff_t)((size_t)pool->carved * pool->block_bytes));
     if (pool->run.nodes)
         take_states(pool);
+    ouroi_pool_drop_marks(pool);
     ouroi_run_free(&pool->run);
 }
 

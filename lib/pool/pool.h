@@ -190,6 +190,9 @@ bool ouroi_pool_has_free(const struct ouroi_pool *pool, const struct ouroi_block
 /* Debug builds: which blocks are handed out. True if that was right. */
 bool ouroi_pool_mark(struct ouroi_pool *pool, const void *block, bool live);
 
+/* For who keeps such marks elsewhere. */
+void ouroi_pool_drop_marks(struct ouroi_pool *pool);
+
 void ouroi_pool_init(void);
 void ouroi_pool_fork_prepare(void);
 void ouroi_pool_fork_done(bool child);

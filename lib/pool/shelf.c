@@ -1,6 +1,6 @@
 /* pool/shelf.c: unowned pools with room, a list per node and size class.
  *
- * Owns        the lists; pool->linked.
+ * Owns        the lists; pool->linked; the tables of pools that are no more.
  * Invariants  a pool is on a shelf if and only if LISTED is in its remote word, but for the moment in which a new owner,
  *             who saw LISTED, waits for the lock to forget it: so a pool cannot be released while it is on a shelf.
  * Sync        the shelf's lock guards list and `linked`; LISTED is set under it, by a swap.
@@ -9,9 +9,12 @@
  */
 #include "pool/shelf.h"
 
+#include <string.h>
+
 struct ouroi_shelf {
     struct ouroi_lock lock;
     struct ouroi_pool *first, *last;
+    void *tables[OUROI_TABLES]; /* linked by their first words; with the shelf of pools without objects */
 } __attribute__((aligned(OUROI_CACHE_LINE)));
 
 static struct ouroi_shelf shelves[OUROI_NODES_MAX][OUROI_SHELVES];
@@ -71,6 +74,31 @@ void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
         if (listed > ouroi_atomic_load_relaxed(&quiet_bytes)) /* relaxed: a hint */
             ouroi_purger_note(listed);
     }
+    ouroi_lock_release(&shelf->lock);
+}
+
+static struct ouroi_shelf *lock_tables(const struct ouroi_pool *pool)
+{
+    struct ouroi_shelf *shelf = &shelves[pool->run.node][ouroi_shelf_index(pool->run.size_class, false)];
+    ouroi_lock_acquire(&shelf->lock);
+    return shelf;
+}
+
+void *ouroi_shelf_take_table(const struct ouroi_pool *pool, enum ouroi_table kind)
+{
+    struct ouroi_shelf *shelf = lock_tables(pool);
+    void *table = shelf->tables[kind];
+    if (table != NULL)
+        memcpy(&shelf->tables[kind], table, sizeof table);
+    ouroi_lock_release(&shelf->lock);
+    return table;
+}
+
+void ouroi_shelf_keep_table(const struct ouroi_pool *pool, enum ouroi_table kind, void *table)
+{
+    struct ouroi_shelf *shelf = lock_tables(pool);
+    memcpy(table, &shelf->tables[kind], sizeof table);
+    shelf->tables[kind] = table;
     ouroi_lock_release(&shelf->lock);
 }
 

@@ -380,10 +380,10 @@ static void test_a_chain_of_keys(void **state)
 /* Values are dropped after callbacks, entries are gone before them. */
 static ouro_weakmap *order_maps[2];
 static unsigned order_values[2], order_calls;
+static struct node *order_held; /* the second value */
 
 static void see_order(ouro_weakref *ref, void *arg)
 {
-    (void)arg;
     assert_null(ouro_weakref_get(ref));
     int seen = 0;
     for (size_t i = 0; i < 2; i++) {
@@ -391,6 +391,10 @@ static void see_order(ouro_weakref *ref, void *arg)
         assert_int_equal(ouro_weakmap_each(order_maps[i], no_call, &seen), 0);
         assert_int_equal(deaths_of(order_values[i]), 0);
     }
+    assert_int_equal(ouro_refcount(order_held), 2);
+    errno = 0;
+    assert_int_equal(ouro_weakmap_set(order_maps[0], arg, order_held), -1); /* arg is being destroyed */
+    assert_int_equal(errno, ESTALE);
     order_calls++;
 }
 
@@ -400,20 +404,45 @@ static void test_entries_go_before_callbacks_values_after(void **state)
     struct node *key = new_node();
     ouro_weakref *refs[3];
     order_calls = 0;
-    refs[0] = ouro_weakref_new(key, see_order, NULL);
+    refs[0] = ouro_weakref_new(key, see_order, key);
     for (size_t i = 0; i < 2; i++)
         order_values[i] = set_new(order_maps[i] = new_map(), key);
-    refs[1] = ouro_weakref_new(key, see_order, NULL);
-    refs[2] = ouro_weakref_new(key, see_order, NULL);
+    order_held = ouro_weakmap_get(order_maps[1], key);
+    refs[1] = ouro_weakref_new(key, see_order, key);
+    refs[2] = ouro_weakref_new(key, see_order, key);
     assert_int_equal(ouro_weakref_count(key), 3);
     ouro_decref(key);
     assert_int_equal(order_calls, 3);
+    assert_int_equal(ouro_refcount(order_held), 1);
+    ouro_decref(order_held);
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(deaths_of(order_values[i]), 1);
         ouro_decref(order_maps[i]);
     }
     for (size_t i = 0; i < 3; i++)
         ouro_decref(refs[i]);
+}
+
+static void set_in_dying_map(ouro_weakref *ref, void *map)
+{
+    (void)ref;
+    struct node *node = new_node();
+    errno = 0;
+    hook_result = ouro_weakmap_set(map, node, node);
+    hook_error = errno;
+    ouro_decref(node);
+}
+
+static void test_a_dying_map_takes_nothing_in(void **state)
+{
+    (void)state;
+    ouro_weakmap *map = new_map();
+    ouro_weakref *ref = ouro_weakref_new(map, set_in_dying_map, map);
+    ouro_decref(map);
+    assert_int_equal(hook_result, -1);
+    assert_int_equal(hook_error, ESTALE);
+    assert_int_equal(deaths_of(0), 1);
+    ouro_decref(ref);
 }
 
 static struct node *risen;
@@ -818,7 +847,7 @@ static void *own_keys(void *arg)
         return walk_all_the_time();
     while (__atomic_load_n(&shared.calls, __ATOMIC_SEQ_CST) == 0)
         ouro_safepoint(); /* until it has begun */
-    for (int i = 0; i < 12000; i++) {
+    for (int i = 0; i < 10000; i++) {
         size_t k = next_random(&seed) % OWN;
         if ((i / 2000) % 2 == 1 && keys[k] == NULL)
             continue; /* a time to shrink */
@@ -841,6 +870,9 @@ static void *own_keys(void *arg)
         }
         ouro_safepoint();
     }
+    unsigned walks = __atomic_load_n(&shared.calls, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&shared.calls, __ATOMIC_SEQ_CST) < walks + 2)
+        ouro_safepoint(); /* it has met some of these keys */
     for (size_t k = 0; k < OWN; k++)
         ouro_xdecref(keys[k]);
     __atomic_sub_fetch(&shared.working, 1, __ATOMIC_SEQ_CST);
@@ -989,6 +1021,7 @@ int main(void)
         WEAK_TEST(test_a_key_that_is_its_value),
         WEAK_TEST(test_a_chain_of_keys),
         WEAK_TEST(test_entries_go_before_callbacks_values_after),
+        WEAK_TEST(test_a_dying_map_takes_nothing_in),
         WEAK_TEST(test_resurrection_keeps_the_entry),
         WEAK_TEST(test_a_value_whose_death_uses_the_map),
         WEAK_TEST(test_each),

@@ -1,6 +1,7 @@
 /* unit/gc/graph.c: see graph.h. */
 #include "graph.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,7 +206,7 @@ static void mark_living(struct graph *graph, int generation)
     free(stack);
 }
 
-void graph_collect(struct graph *graph, int generation)
+bool graph_collect_or_fail(struct graph *graph, int generation)
 {
     mark_living(graph, generation);
     size_t *stack = malloc((graph->count + 1) * sizeof *stack), top = 0, dead = 0;
@@ -226,7 +227,25 @@ void graph_collect(struct graph *graph, int generation)
     mark(graph, stack, top);
     for (size_t i = 0; i < graph->count; i++)
         dead += unreachable[i] && !graph->nodes[i].marked;
+    if (graph->around != NULL)
+        graph->around(true);
+    errno = 0;
     long found = ouro_gc_collect(generation);
+    int error = errno;
+    if (graph->around != NULL)
+        graph->around(false);
+    if (found == -1 && error == ENOMEM) {
+        for (size_t i = 0; i < graph->count; i++) { /* they may be called older than they are */
+            struct graph_node *node = &graph->nodes[i];
+            int now = node->alive ? ouro_gc_generation_of(node->object) : 0;
+            if (node->alive && node->generation <= generation && now > node->generation)
+                node->generation = now;
+        }
+        free(stack);
+        free(finalized);
+        free(unreachable);
+        return true;
+    }
     EXPECT(found == (long)dead, "generation %d: %ld found, %zu are dead", generation, found, dead);
     for (size_t i = 0; i < graph->count; i++) {
         struct graph_node *node = &graph->nodes[i];
@@ -261,6 +280,13 @@ void graph_collect(struct graph *graph, int generation)
     free(finalized);
     free(unreachable);
     graph_check(graph);
+    return false;
+}
+
+void graph_collect(struct graph *graph, int generation)
+{
+    bool failed = graph_collect_or_fail(graph, generation);
+    EXPECT(!failed, "generation %d: no memory", generation);
 }
 
 static bool see(ouro_object *obj, void *arg)
@@ -299,4 +325,50 @@ void graph_end(struct graph *graph)
         free(graph->nodes[i].edges);
     free(graph->nodes);
     memset(graph, 0, sizeof *graph);
+}
+
+static enum graph_kind pick_kind(struct graph *graph, unsigned kinds)
+{
+    for (;;) {
+        unsigned kind = (unsigned)graph_random(graph, KINDS);
+        if ((kinds >> kind & 1) != 0)
+            return (enum graph_kind)kind;
+    }
+}
+
+void graph_add_nodes(struct graph *graph, const struct graph_shape *shape, unsigned count)
+{
+    size_t first = graph->count;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned edges = shape->edges < 16 ? shape->edges : (unsigned)(graph_random(graph, 64) == 0 ? shape->edges : 3);
+        graph_add(graph, pick_kind(graph, shape->kinds), edges,
+                  shape->resurrects != 0 && graph_random(graph, shape->resurrects) == 0);
+    }
+    for (size_t i = first; i < graph->count; i++) {
+        for (unsigned e = 0; e < graph->nodes[i].edge_count; e++) {
+            if (graph_random(graph, 256) >= shape->filled)
+                continue;
+            size_t to = shape->near == 0 ? graph_random(graph, graph->count)
+                                         : (i + graph_random(graph, 2 * shape->near)) % graph->count;
+            if (graph->nodes[to].alive)
+                graph_link(graph, i, e, (int)to);
+        }
+    }
+    /* An older node refers to younger ones too. */
+    for (size_t i = 0; i < first; i++) {
+        struct graph_node *node = &graph->nodes[i];
+        for (unsigned e = 0; node->alive && e < node->edge_count; e++)
+            if (node->edges[e] < 0 && graph_random(graph, 16) == 0)
+                graph_link(graph, i, e, (int)(first + graph_random(graph, graph->count - first)));
+    }
+}
+
+void graph_drop_some(struct graph *graph, const struct graph_shape *shape, size_t first)
+{
+    for (size_t i = first; i < graph->count; i++) {
+        struct graph_node *node = &graph->nodes[i];
+        if (node->alive && node->held != 0 && graph_random(graph, shape->roots) != 0) {
+            graph_drop(graph, i, node->held);
+        }
+    }
 }

@@ -37,6 +37,7 @@ struct graph {
     struct graph_node *nodes;
     size_t count, room;
     uint64_t random;
+    void (*around)(bool begins); /* called before and after each collection */
 };
 
 void graph_begin(struct graph *graph, uint64_t seed);
@@ -49,9 +50,25 @@ void graph_hold(struct graph *graph, size_t node, unsigned more);
 void graph_drop(struct graph *graph, size_t node, size_t count);
 /* Collects, and checks the number, and everything else. */
 void graph_collect(struct graph *graph, int generation);
+/* The same where memory may run out: true: it did, and nothing else has happened but finalizers. */
+bool graph_collect_or_fail(struct graph *graph, int generation);
 /* That what lives is what should, in its generation. */
 void graph_check(struct graph *graph);
 /* Lets go of everything, and checks that all is gone. */
 void graph_end(struct graph *graph);
+
+/* How a graph looks. */
+struct graph_shape {
+    unsigned nodes;
+    unsigned kinds;      /* a bit each */
+    unsigned edges;      /* of a node with items, at most */
+    unsigned near;       /* edges lead at most that far; 0: anywhere */
+    unsigned filled;     /* edges that are there, in 256 */
+    unsigned roots;      /* one in so many is held from outside */
+    unsigned resurrects; /* one in so many, 0: none */
+};
+/* Adds nodes with random edges, also from older nodes, each held once; drops most of those. */
+void graph_add_nodes(struct graph *graph, const struct graph_shape *shape, unsigned count);
+void graph_drop_some(struct graph *graph, const struct graph_shape *shape, size_t first);
 
 #endif

@@ -103,6 +103,22 @@ static void test_what_is_a_block(void **state)
     }
 }
 
+/* Debug builds have a table for each pool, which serves the next one. */
+static void test_pools_leave_no_descriptors_behind(void **state)
+{
+    (void)state;
+    struct ouroi_arena_counts before, after;
+    for (unsigned round = 0; round < 2000; round++) {
+        struct ouroi_pool *pool = new_pool(1 + round % (OUROI_CLASSES - 1));
+        ouroi_pool_put(pool, take(pool));
+        ouroi_pool_release(pool);
+        if (round == 500)
+            ouroi_arena_count(&before, -1);
+    }
+    ouroi_arena_count(&after, -1);
+    assert_int_equal(after.meta_bytes, before.meta_bytes);
+}
+
 struct remote {
     struct ouroi_pool *pool;
     void **blocks;
@@ -189,9 +205,9 @@ int main(void)
         return 1;
     ouroi_pool_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_size_classes),     cmocka_unit_test(test_every_class_hands_out_its_capacity),
-        cmocka_unit_test(test_what_is_a_block),  cmocka_unit_test(test_remote_frees_come_back),
-        cmocka_unit_test(test_disown_and_claim),
+        cmocka_unit_test(test_size_classes),           cmocka_unit_test(test_every_class_hands_out_its_capacity),
+        cmocka_unit_test(test_what_is_a_block),        cmocka_unit_test(test_pools_leave_no_descriptors_behind),
+        cmocka_unit_test(test_remote_frees_come_back), cmocka_unit_test(test_disown_and_claim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
