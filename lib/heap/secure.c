@@ -16,7 +16,7 @@ enum {
     HEADER_BYTES = 16,
     TAIL_BYTES = 16, /* at least so many after a block */
     TAIL = 0xa5,
-    POISON = 0xdf,
+    POISON = 0xde,     /* even: in an object's header it says free */
     QUARANTINE = 1024, /* blocks */
     BITMAP_WORDS = 64, /* 4096 blocks at most */
 };
