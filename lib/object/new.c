@@ -49,7 +49,7 @@ static int look_around(const struct ouroi_type *private)
         if (ouroi_object_gc_hook != NULL)
             ouroi_object_gc_hook(thread);
         else
-            self->allowance = INT64_MAX;
+            OUROI_OWNED_SET(&self->allowance, INT64_MAX);
     }
     OUROI_OWNED_ADD(&self->allowance, -(int64_t) private->tracked);
     return 0;
