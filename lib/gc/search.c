@@ -583,11 +583,14 @@ static int prepare_searchers(struct ouroi_search *search, unsigned workers)
         searcher->search = search;
         searcher->index = w;
         searcher->table = workers == 1 ? &search->table : &searcher->own_table;
-        searcher->failed = false;
+        searcher->failed = searcher->odd = false;
+        searcher->flags = 0;
         searcher->near = searcher->far = 0;
         searcher->stack.count = searcher->maps.count = searcher->roots.count = 0;
-        searcher->queue_count = 0; /* and the ring is empty */
         searcher->from = NULL;
+        memset(searcher->ring, 0, sizeof searcher->ring); /* what a failed search has left */
+        memset(searcher->queue, 0, sizeof searcher->queue);
+        searcher->queued = 0;
     }
     return 0;
 }
@@ -633,10 +636,22 @@ static bool list_keys(struct ouroi_search *search)
     return true;
 }
 
+static bool is_plain(const struct ouroi_search *search)
+{
+    bool odd = false;
+    uint64_t flags = 0;
+    for (unsigned w = 0; w < search->workers; w++) {
+        odd |= search->searchers[w].odd;
+        flags |= search->searchers[w].flags;
+    }
+    return !odd && (flags & (OURO_FLAG_SEEN_ | OURO_FLAG_DISTRIBUTED_)) == 0;
+}
+
 static int list_dead(struct ouroi_search *search)
 {
     if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
         return -ENOMEM;
+    search->plain = is_plain(search);
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
         for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {
@@ -645,7 +660,7 @@ static int list_dead(struct ouroi_search *search)
                 ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
                 search->dead.items[search->dead.count++] = obj;
                 OURO_ASSERT(ouroi_object_is_alive(obj));
-                if (!list_dead_object(search, obj))
+                if (!search->plain && !list_dead_object(search, obj))
                     return -ENOMEM;
             }
         }
@@ -718,6 +733,7 @@ static int sweep_dead(struct ouroi_search *search)
     size_t count = search->dead.count;
     int8_t after = ouroi_state_after(search->generation);
     set_dead_candidates(search, false);
+    search->plain = false;
     search->dead.count = search->seen.count = search->dead_keys.count = 0;
     search->complex = search->unclearable = search->destroys = search->distributed = false;
     bool listed = true;

@@ -49,7 +49,7 @@ OUROI_INLINE void ouroi_count_object(struct ouroi_searcher *searcher, ouro_objec
     } else { /* immortal, or waiting in the queue of a thread that a signal stopped */
         count = INT64_MAX;
     }
-    searcher->candidates++;
+    searcher->flags |= shared;
     if (OUROI_LIKELY(count <= OUROI_COUNT_MAX)) {
         value = (int8_t)(-1 - count);
     } else if (count != INT64_MAX) {
@@ -189,8 +189,8 @@ OUROI_INLINE void ouroi_reach_visit(struct ouroi_searcher *searcher, ouro_object
 
 /* As ouroi_object_traverse, with `each` inline where a map names the references. visit: the same for traverse. */
 OUROI_INLINE void ouroi_visit_each(struct ouroi_searcher *searcher, ouro_object *obj, const ouro_type *type,
-                                   void (*each)(struct ouroi_searcher *searcher, ouro_object *obj, bool flag), bool flag,
-                                   ouro_visit visit)
+                                   void (*each)(struct ouroi_searcher *searcher, ouro_object *obj, bool flag),
+                                   bool flag, ouro_visit visit)
 {
     const uint16_t *end = type->refs + type->ref_count;
     for (const uint16_t *at = type->refs; at != end; at++) {
@@ -273,22 +273,33 @@ OUROI_INLINE ouro_object *ouroi_reach_chain(struct ouroi_searcher *searcher, our
 OUROI_INLINE ouro_object *ouroi_reach_next(struct ouroi_searcher *searcher, bool first)
 {
     for (;;) {
-        while (searcher->queue_count < OUROI_QUEUE && searcher->stack.count != 0) {
-            ouro_object *obj = searcher->stack.items[--searcher->stack.count];
-            __builtin_prefetch(obj);
-            searcher->queue[(searcher->queue_first + searcher->queue_count++) % OUROI_QUEUE] = obj;
+        ouro_object *obj;
+        if (OUROI_LIKELY(searcher->stack.count != 0)) {
+            ouro_object *new = searcher->stack.items[--searcher->stack.count];
+            __builtin_prefetch(new);
+            ouro_object **slot = &searcher->queue[searcher->queue_at++ % OUROI_QUEUE];
+            obj = *slot;
+            *slot = new;
+            if (OUROI_LIKELY(obj != NULL))
+                return obj;
+            searcher->queued++;
+            continue;
         }
-        if (OUROI_UNLIKELY(searcher->queue_count <= 1)) {
+        if (searcher->queued <= OUROI_QUEUE / 4) {
             ouroi_reach_ring(searcher, first);
             if (searcher->stack.count != 0)
                 continue;
-            if (searcher->queue_count == 0)
+            if (searcher->queued == 0)
                 return NULL;
         }
-        ouro_object *obj = searcher->queue[searcher->queue_first];
-        searcher->queue_first = (searcher->queue_first + 1) % OUROI_QUEUE;
-        searcher->queue_count--;
-        if (searcher->queue_count != 0 || searcher->search->has_maps)
+        ouro_object **slot;
+        do
+            slot = &searcher->queue[searcher->queue_at++ % OUROI_QUEUE];
+        while (*slot == NULL);
+        obj = *slot;
+        *slot = NULL;
+        searcher->queued--;
+        if (searcher->queued != 0 || searcher->search->has_maps)
             return obj;
         obj = ouroi_reach_chain(searcher, obj, first);
         if (obj != NULL)
@@ -367,7 +378,9 @@ OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const st
             ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
             if (OURO_DEBUG)
                 searcher->from = obj;
-            ouroi_visit_each(searcher, obj, ouroi_type_of(obj), ouroi_subtract_visit, shared, visit);
+            const ouro_type *type = ouroi_type_of(obj);
+            searcher->odd |= !ouroi_type_private(type)->maps_only;
+            ouroi_visit_each(searcher, obj, type, ouroi_subtract_visit, shared, visit);
         }
     }
 }
