@@ -187,17 +187,17 @@ static void free_odd(ouro_object *obj)
 /* Frees some of the dead, all that there are in a run. A pool that has nothing else goes back as it is. */
 static void free_run(struct ouroi_run *run, void **dead, size_t count, bool odd)
 {
-    if (!odd && run->kind == OUROI_RUN_POOL && ouroi_pool_free_all(ouroi_pool_of(run), (uint32_t)count))
+    if (!odd && run->kind == OUROI_RUN_POOL && !ouroi_options.secure &&
+        ouroi_pool_free_all(ouroi_pool_of(run), (uint32_t)count))
         return;
-    for (size_t i = 0; i < count; i++) {
-        ouro_object *obj = (ouro_object *)((uintptr_t)dead[i] & ~ODD);
-        if (i + OUROI_QUEUE / 2 < count)
-            __builtin_prefetch(dead[i + OUROI_QUEUE / 2], 1);
+    for (size_t i = 0; odd && i < count; i++) {
         if (((uintptr_t)dead[i] & ODD) != 0)
-            free_odd(obj);
+            free_odd((ouro_object *)((uintptr_t)dead[i] & ~ODD));
         else
-            ouroi_object_release_memory(obj);
+            ouroi_object_release_memory(dead[i]);
     }
+    if (!odd)
+        ouroi_object_release_many(dead, count);
 }
 
 static void free_all(const struct ouroi_list *dead)
