@@ -153,18 +153,18 @@ struct ouroi_search {
     size_t keys;   /* in the table */
     struct ouroi_table table;
     size_t candidates;
-    uint64_t near, far;           /* objects looked into by a worker of their node, and of another */
-    size_t dead_count;            /* tracked ones */
-    struct ouroi_list dead;       /* objects */
-    struct ouroi_list finalizers; /* of them, those whose finalizer has to run */
-    struct ouroi_list dead_keys;  /* untracked keys of weak maps that only the dead refer to */
-    struct ouroi_list seen;       /* those that may be weakly referred to, and untracked keys */
-    bool complex;                 /* some of the dead have clear or traverse */
-    bool unclearable;             /* some have traverse and no clear */
-    bool destroys;                /* some have destroy */
-    bool distributed;             /* some are counted by each thread for itself */
-    bool hinted, misled;          /* hints were used; and failed */
-    bool listed; /* the lists are what counts, patches may be out of date */
+    uint64_t near, far;               /* objects looked into by a worker of their node, and of another */
+    size_t dead_count;                /* tracked ones */
+    struct ouroi_list dead;           /* objects */
+    struct ouroi_list finalizers;     /* of them, those whose finalizer has to run */
+    struct ouroi_list dead_keys;      /* untracked keys of weak maps that only the dead refer to */
+    struct ouroi_list seen;           /* those that may be weakly referred to, and untracked keys */
+    bool complex;                     /* some of the dead have clear or traverse */
+    bool unclearable;                 /* some have traverse and no clear */
+    bool destroys;                    /* some have destroy */
+    bool distributed;                 /* some are counted by each thread for itself */
+    bool hinted, misled;              /* hints were used; and failed */
+    bool listed;                      /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
     size_t searcher_room;
     /* what workers share */
@@ -192,13 +192,25 @@ int ouroi_search_spare(struct ouroi_search *search, const struct ouroi_list *roo
 void ouroi_search_abandon(struct ouroi_search *search);
 void ouroi_search_reset(struct ouroi_search *search);
 void ouroi_search_free_searchers(struct ouroi_search *search);
-void ouroi_search_fork_prepare(void);
-void ouroi_search_fork_done(bool child);
 /* A pool that got a young object by other ways than ouro_new. */
 void ouroi_search_note_young(const ouro_object *object);
 
 /* In the child of a fork: what a collection that has no thread any more had found dead is old. */
 void ouroi_search_fork_child(struct ouroi_search *search);
+
+/* gather.c */
+void ouroi_gather_fork_prepare(void);
+void ouroi_gather_fork_done(bool child);
+void ouroi_gather_mark(struct ouroi_run *run, bool is_candidate);
+void ouroi_gather_note_middle(struct ouroi_run *run); /* it got objects of state OLD1 */
+void ouroi_gather_lose_middle(void);                  /* any run may have */
+
+/* hints.c */
+bool ouroi_hints_take(struct ouroi_search *search);
+bool ouroi_hints_hold(const struct ouroi_search *search);
+void ouroi_hints_keep(struct ouroi_search *search); /* those that held, and the roots found since, for next time */
+void ouroi_hints_drop(void);
+void ouroi_hints_note_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t state);
 
 /* parallel.c */
 void ouroi_parallel_count(struct ouroi_search *search);

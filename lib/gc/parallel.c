@@ -198,7 +198,7 @@ static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patc
             if (!ouroi_state_is_unreached(state)) /* meanwhile */
                 continue;
             if (searcher->search->generation == 2)
-                ouroi_search_note_root(searcher, obj, state);
+                ouroi_hints_note_root(searcher, obj, state);
             ouroi_reach_state(searcher, &patch->states[index], obj, false);
             if (searcher->stack.count > STACK_ENOUGH)
                 drain(searcher, false);
