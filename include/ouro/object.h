@@ -94,7 +94,7 @@ OURO_ATTR_EXPORT void ouro_immortalize(void *obj);
 OURO_ATTR_EXPORT bool ouro_is_immortal(const void *obj);
 
 /* For an object that many threads share and count all the time: from now on each thread counts for itself, with no
- * contention; the object is freed by a collection that finds the sum zero. Idempotent.
+ * contention; the object is freed by a collection that finds the sum zero. Idempotent. A safepoint; stops the world.
  * Returns 0; or -1 and ENOMEM, or EINVAL for an immortal object. */
 OURO_ATTR_EXPORT int ouro_distribute(void *obj);
 
@@ -121,6 +121,9 @@ OURO_ATTR_EXPORT void ouro_incref_ceiling_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_slow_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_last_(ouro_object *obj);
 
+/* A thread that is not registered has that: it registers first. */
+#define OURO_NUMBER_NONE_ 0xffffu
+
 /* The owner's count is read by statistics and debuggers while its owner changes it: ThreadSanitizer is to know. */
 #if defined(__SANITIZE_THREAD__)
 #define OURO_RACES_SEEN_ 1
@@ -142,8 +145,9 @@ OURO_ATTR_EXPORT void ouro_decref_last_(ouro_object *obj);
 static inline void ouro_incref(void *obj)
 {
     ouro_object *self = (ouro_object *)obj;
+    const uint16_t number = ouro_self_.number;
     assert(self != NULL);
-    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
+    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == number, 1)) {
         int32_t count = (int32_t)((uint32_t)OURO_LOCAL_GET_(self) + 1);
         OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count < 0, 0))
@@ -151,7 +155,7 @@ static inline void ouro_incref(void *obj)
         return;
     }
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
-    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_, 1))
+    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && number != OURO_NUMBER_NONE_, 1))
         __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
     else
         ouro_incref_slow_(self);
@@ -162,8 +166,9 @@ static inline void ouro_incref(void *obj)
 static inline void ouro_decref(void *obj)
 {
     ouro_object *self = (ouro_object *)obj;
+    const uint16_t number = ouro_self_.number;
     assert(self != NULL);
-    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
+    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == number, 1)) {
         int32_t count = OURO_LOCAL_GET_(self) - 1;
         OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count == 0, 0))
@@ -172,7 +177,7 @@ static inline void ouro_decref(void *obj)
     }
     /* Where references are left, this thread's or, of a count that is not merged, possibly the owner's. */
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
-    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ &&
+    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && number != OURO_NUMBER_NONE_ &&
                              (shared >> 32) > (OURO_SHARED_ZERO_ >> 32) + (shared >> 1 & 1),
                          1) &&
         __builtin_expect(__atomic_compare_exchange_n(&self->ouro_shared_, &shared, shared - OURO_SHARED_ONE_, false,
