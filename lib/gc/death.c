@@ -153,26 +153,52 @@ static void drop_outside(ouro_object *obj, const ouro_type *type)
         drop_and_clear((ouro_object **)(void *)((char *)obj + type->size) + i);
 }
 
-static void free_all(const struct ouroi_search *search)
+static void drop_all(ouro_object *const *dead, size_t count)
 {
-    ouro_object *const *dead = (ouro_object *const *)search->dead.items;
-    size_t count = search->dead.count;
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
             __builtin_prefetch(dead[i + AHEAD]);
         drop_outside(dead[i], ouroi_type_of(dead[i]));
     }
+}
+
+static void free_each(ouro_object *const *dead, size_t count, bool destroys)
+{
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
             __builtin_prefetch(dead[i + AHEAD], 1);
         /* relaxed: only this thread knows it */
         if ((ouroi_atomic_load_relaxed(&dead[i]->ouro_shared_) & OURO_FLAG_SEEN_) != 0) /* its block waits in limbo */
             ouroi_state_set(ouroi_state_of(dead[i]), OUROI_STATE_YOUNG);
-        if (search->destroys && ouroi_type_of(dead[i])->destroy != NULL)
+        if (destroys && ouroi_type_of(dead[i])->destroy != NULL)
             ouroi_object_destroy(dead[i]);
         else
             ouroi_object_release_memory(dead[i]);
     }
+}
+
+/* A pool in which all are dead goes back as it is. */
+static void free_by_pools(const struct ouroi_search *search)
+{
+    ouro_object *const *dead = (ouro_object *const *)search->dead.items;
+    for (size_t i = 0; i < search->patch_count; i++) {
+        const struct ouroi_patch *patch = &search->patches[i];
+        if (patch->dead == 0)
+            continue;
+        if (patch->run->kind != OUROI_RUN_POOL || !ouroi_pool_free_all(ouroi_pool_of(patch->run), patch->dead))
+            free_each(dead, patch->dead, false);
+        dead += patch->dead;
+    }
+}
+
+static void free_all(const struct ouroi_search *search)
+{
+    ouro_object *const *dead = (ouro_object *const *)search->dead.items;
+    drop_all(dead, search->dead.count);
+    if (search->plain)
+        free_by_pools(search);
+    else
+        free_each(dead, search->dead.count, search->destroys);
 }
 
 /* One that lives on, because what its clear was to drop was not, or because that made it known, is old. */

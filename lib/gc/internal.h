@@ -123,20 +123,22 @@ struct ouroi_searcher {
     struct ouroi_search *search;
     struct ouroi_table *table; /* own_table, or, of the only one, the search's */
     unsigned index, node;
-    bool failed; /* for want of memory */
-    size_t candidates, reached, near, far;
+    bool failed;    /* for want of memory */
+    bool odd;       /* some of those that were subtracted are of types that are more than maps */
+    uint64_t flags; /* of any that was counted: the shared words' */
+    size_t near, far;
     struct ouroi_list stack; /* reached, and to be looked into */
     struct ouroi_list maps;  /* weak maps that were reached */
     struct ouroi_list roots; /* for hints: object, references from inside, by turns */
     struct ouroi_table own_table;
     struct ouroi_deque deque;
-    struct {
-        int8_t *state;
+    struct ouroi_seen {
+        int8_t *state; /* NULL: empty */
         ouro_object *object;
     } ring[OUROI_RING];
-    unsigned ring_first, ring_count;
-    ouro_object *queue[OUROI_QUEUE];
-    unsigned queue_first, queue_count;
+    unsigned ring_at;
+    ouro_object *queue[OUROI_QUEUE]; /* NULL: empty */
+    unsigned queue_at, queued;
     const ouro_object *from; /* debug builds: whose references are looked at */
 } __attribute__((aligned(OUROI_CACHE_LINE)));
 
@@ -151,18 +153,20 @@ struct ouroi_search {
     size_t keys;   /* in the table */
     struct ouroi_table table;
     size_t candidates;
-    uint64_t near, far;               /* objects looked into by a worker of their node, and of another */
-    size_t dead_count;                /* tracked ones */
-    struct ouroi_list dead;           /* objects */
-    struct ouroi_list finalizers;     /* of them, those whose finalizer has to run */
-    struct ouroi_list dead_keys;      /* untracked keys of weak maps that only the dead refer to */
-    struct ouroi_list seen;           /* those that may be weakly referred to, and untracked keys */
-    bool complex;                     /* some of the dead have clear or traverse */
-    bool unclearable;                 /* some have traverse and no clear */
-    bool destroys;                    /* some have destroy */
-    bool distributed;                 /* some are counted by each thread for itself */
-    bool hinted, misled;              /* hints were used; and failed */
-    bool listed;                      /* the lists are what counts, patches may be out of date */
+    uint64_t near, far;           /* objects looked into by a worker of their node, and of another */
+    size_t dead_count;            /* tracked ones */
+    struct ouroi_list dead;       /* objects */
+    struct ouroi_list finalizers; /* of them, those whose finalizer has to run */
+    struct ouroi_list dead_keys;  /* untracked keys of weak maps that only the dead refer to */
+    struct ouroi_list seen;       /* those that may be weakly referred to, and untracked keys */
+    bool complex;                 /* some of the dead have clear or traverse */
+    bool unclearable;             /* some have traverse and no clear */
+    bool destroys;                /* some have destroy */
+    bool distributed;             /* some are counted by each thread for itself */
+    bool hinted, misled;          /* hints were used; and failed */
+    bool plain;  /* their types are nothing but maps, and nobody ever saw them from outside; the list of the
+                                     dead is in the order of the patches, which have not changed */
+    bool listed; /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
     size_t searcher_room;
     /* what workers share */

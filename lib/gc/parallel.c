@@ -117,9 +117,8 @@ static void subtract(void *arg, unsigned index, unsigned workers)
     (void)workers;
     while (take_patches(searcher, &first, &end))
         for (size_t i = first; i < end; i++)
-            ouroi_subtract_patch(searcher, &search->patches[i], subtract_visit);
-    while (searcher->ring_count != 0)
-        ouroi_subtract_oldest(searcher, true);
+            ouroi_subtract_patch(searcher, &search->patches[i], true, subtract_visit);
+    ouroi_subtract_ring(searcher, true);
 }
 
 void ouroi_parallel_subtract(struct ouroi_search *search)
@@ -172,7 +171,7 @@ OUROI_INLINE void drain_with(struct ouroi_searcher *searcher, bool first, ouro_v
             searcher->near += near;
             searcher->far += !near;
         }
-        ouroi_reach_into(searcher, obj, visit);
+        ouroi_reach_into(searcher, obj, first, visit);
         /* relaxed: a hint */
         if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&search->idle) != 0) && searcher->stack.count >= 2 &&
             ouroi_deque_count(&searcher->deque) == 0)

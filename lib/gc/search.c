@@ -165,6 +165,24 @@ static void reach_visit_first(ouro_object *obj, void *arg)
     ouroi_reach_visit(arg, obj, true);
 }
 
+void ouroi_reach_hint(struct ouroi_searcher *searcher, ouro_object *obj)
+{
+    struct ouroi_entry *entry = ouroi_table_get(searcher->table, obj);
+    if (entry != NULL)
+        entry->seen++;
+    else
+        searcher->failed = true;
+}
+
+void ouroi_reach_untracked(struct ouroi_searcher *searcher, ouro_object *obj)
+{
+    struct ouroi_entry *entry = ouroi_table_find(&searcher->search->table, obj);
+    if (entry == NULL || ouroi_atomic_load_relaxed(&entry->reached)) /* relaxed: twice does no harm */
+        return;
+    ouroi_atomic_store_relaxed(&entry->reached, true); /* relaxed: the same */
+    ouroi_reach_push(searcher, obj);
+}
+
 /* Weak maps. */
 
 static void note_key(ouro_object *key, ouro_object *value, void *arg)
@@ -261,14 +279,14 @@ static void drain(struct ouroi_searcher *searcher)
 {
     ouro_object *obj;
     while ((obj = ouroi_reach_next(searcher, false)) != NULL)
-        ouroi_reach_into(searcher, obj, reach_visit);
+        ouroi_reach_into(searcher, obj, false, reach_visit);
 }
 
 static void drain_first(struct ouroi_searcher *searcher)
 {
     ouro_object *obj;
     while ((obj = ouroi_reach_next(searcher, true)) != NULL)
-        ouroi_reach_into(searcher, obj, reach_visit_first);
+        ouroi_reach_into(searcher, obj, true, reach_visit_first);
 }
 
 static void reach_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t *state)
@@ -309,12 +327,6 @@ static void reach_maps(struct ouroi_search *search)
 }
 
 /* Phases. */
-
-static void finish_ring(struct ouroi_searcher *searcher)
-{
-    while (searcher->ring_count != 0)
-        ouroi_subtract_oldest(searcher, false);
-}
 
 static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch)
 {
@@ -425,8 +437,8 @@ static void count_and_subtract(struct ouroi_search *search)
     if (!alone)
         ouroi_parallel_subtract(search);
     for (size_t i = 0; alone && i < search->patch_count; i++)
-        ouroi_subtract_patch(mine, &search->patches[i], subtract_visit);
-    finish_ring(mine);
+        ouroi_subtract_patch(mine, &search->patches[i], false, subtract_visit);
+    ouroi_subtract_ring(mine, false);
     merge_tables(search);
 }
 
@@ -571,11 +583,14 @@ static int prepare_searchers(struct ouroi_search *search, unsigned workers)
         searcher->search = search;
         searcher->index = w;
         searcher->table = workers == 1 ? &search->table : &searcher->own_table;
-        searcher->failed = false;
+        searcher->failed = searcher->odd = false;
+        searcher->flags = 0;
         searcher->near = searcher->far = 0;
         searcher->stack.count = searcher->maps.count = searcher->roots.count = 0;
-        searcher->ring_count = searcher->queue_count = 0;
         searcher->from = NULL;
+        memset(searcher->ring, 0, sizeof searcher->ring); /* what a failed search has left */
+        memset(searcher->queue, 0, sizeof searcher->queue);
+        searcher->queued = 0;
     }
     return 0;
 }
@@ -621,10 +636,22 @@ static bool list_keys(struct ouroi_search *search)
     return true;
 }
 
+static bool is_plain(const struct ouroi_search *search)
+{
+    bool odd = false;
+    uint64_t flags = 0;
+    for (unsigned w = 0; w < search->workers; w++) {
+        odd |= search->searchers[w].odd;
+        flags |= search->searchers[w].flags;
+    }
+    return !odd && (flags & (OURO_FLAG_SEEN_ | OURO_FLAG_DISTRIBUTED_)) == 0;
+}
+
 static int list_dead(struct ouroi_search *search)
 {
     if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
         return -ENOMEM;
+    search->plain = is_plain(search);
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
         for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {
@@ -633,7 +660,7 @@ static int list_dead(struct ouroi_search *search)
                 ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
                 search->dead.items[search->dead.count++] = obj;
                 OURO_ASSERT(ouroi_object_is_alive(obj));
-                if (!list_dead_object(search, obj))
+                if (!search->plain && !list_dead_object(search, obj))
                     return -ENOMEM;
             }
         }
@@ -706,6 +733,7 @@ static int sweep_dead(struct ouroi_search *search)
     size_t count = search->dead.count;
     int8_t after = ouroi_state_after(search->generation);
     set_dead_candidates(search, false);
+    search->plain = false;
     search->dead.count = search->seen.count = search->dead_keys.count = 0;
     search->complex = search->unclearable = search->destroys = search->distributed = false;
     bool listed = true;
@@ -778,7 +806,7 @@ int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *key
         if (search->has_maps && (ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0)
             ouroi_weak_maps_of(obj, subtract_entry, mine);
     }
-    finish_ring(mine);
+    ouroi_subtract_ring(mine, false);
     if (has_failed(search))
         return -ENOMEM;
     settle_table(search);

@@ -49,7 +49,7 @@ OUROI_INLINE void ouroi_count_object(struct ouroi_searcher *searcher, ouro_objec
     } else { /* immortal, or waiting in the queue of a thread that a signal stopped */
         count = INT64_MAX;
     }
-    searcher->candidates++;
+    searcher->flags |= shared;
     if (OUROI_LIKELY(count <= OUROI_COUNT_MAX)) {
         value = (int8_t)(-1 - count);
     } else if (count != INT64_MAX) {
@@ -86,21 +86,32 @@ OUROI_INLINE void ouroi_subtract_state(struct ouroi_searcher *searcher, int8_t *
     }
 }
 
-OUROI_INLINE void ouroi_subtract_oldest(struct ouroi_searcher *searcher, bool shared)
-{
-    unsigned at = searcher->ring_first;
-    searcher->ring_first = (at + 1) % OUROI_RING;
-    searcher->ring_count--;
-    ouroi_subtract_state(searcher, searcher->ring[at].state, searcher->ring[at].object, shared);
-}
-
-OUROI_INLINE void ouroi_ring_push(struct ouroi_searcher *searcher, int8_t *state, ouro_object *obj)
+/* The ring: what was seen last gives way to what was seen OUROI_RING references ago, whose state is in the cache by now. */
+OUROI_INLINE struct ouroi_seen ouroi_ring_exchange(struct ouroi_searcher *searcher, int8_t *state, ouro_object *obj)
 {
     __builtin_prefetch(state, 1);
-    unsigned at = (searcher->ring_first + searcher->ring_count) % OUROI_RING;
-    searcher->ring[at].state = state;
-    searcher->ring[at].object = obj;
-    searcher->ring_count++;
+    struct ouroi_seen *slot = &searcher->ring[searcher->ring_at++ % OUROI_RING];
+    struct ouroi_seen old = *slot;
+    slot->state = state;
+    slot->object = obj;
+    return old;
+}
+
+OUROI_INLINE struct ouroi_seen ouroi_ring_take(struct ouroi_searcher *searcher)
+{
+    struct ouroi_seen *slot = &searcher->ring[searcher->ring_at++ % OUROI_RING];
+    struct ouroi_seen old = *slot;
+    slot->state = NULL;
+    return old;
+}
+
+OUROI_INLINE void ouroi_subtract_ring(struct ouroi_searcher *searcher, bool shared)
+{
+    for (unsigned i = 0; i < OUROI_RING; i++) {
+        struct ouroi_seen old = ouroi_ring_take(searcher);
+        if (old.state != NULL)
+            ouroi_subtract_state(searcher, old.state, old.object, shared);
+    }
 }
 
 OUROI_INLINE void ouroi_subtract_visit(struct ouroi_searcher *searcher, ouro_object *obj, bool shared)
@@ -116,9 +127,9 @@ OUROI_INLINE void ouroi_subtract_visit(struct ouroi_searcher *searcher, ouro_obj
         ouroi_subtract_state(searcher, state, obj, shared);
         return;
     }
-    if (searcher->ring_count == OUROI_RING)
-        ouroi_subtract_oldest(searcher, shared);
-    ouroi_ring_push(searcher, state, obj);
+    struct ouroi_seen old = ouroi_ring_exchange(searcher, state, obj);
+    if (OUROI_LIKELY(old.state != NULL))
+        ouroi_subtract_state(searcher, old.state, old.object, shared);
 }
 
 /* Whether a candidate's references are to be subtracted. */
@@ -128,51 +139,79 @@ OUROI_INLINE bool ouroi_state_is_subtracted(int8_t state)
 }
 
 /* Reaching. first: in the first phase, where what was not looked at has state YOUNG and hints are counted. */
+
+OUROI_INLINE bool ouroi_state_is_to_reach(int8_t state, bool first)
+{
+    return first ? state == OUROI_STATE_YOUNG : ouroi_state_is_unreached(state);
+}
+
+OUROI_INLINE void ouroi_reach_push(struct ouroi_searcher *searcher, ouro_object *obj)
+{
+    if (OUROI_UNLIKELY(!ouroi_list_push(&searcher->stack, obj)))
+        searcher->failed = true;
+}
+
+void ouroi_reach_hint(struct ouroi_searcher *searcher, ouro_object *obj);
+void ouroi_reach_untracked(struct ouroi_searcher *searcher, ouro_object *obj);
+
 OUROI_INLINE void ouroi_reach_state(struct ouroi_searcher *searcher, int8_t *state, ouro_object *obj, bool first)
 {
     int8_t value = ouroi_state_get(state);
-    if (first ? value == OUROI_STATE_YOUNG : ouroi_state_is_unreached(value)) {
+    if (ouroi_state_is_to_reach(value, first)) {
         ouroi_state_set(state, OUROI_STATE_REACHED);
-        if (OUROI_UNLIKELY(!ouroi_list_push(&searcher->stack, obj)))
-            searcher->failed = true;
+        ouroi_reach_push(searcher, obj);
     } else if (first && OUROI_UNLIKELY(value == OUROI_STATE_HINT)) {
-        struct ouroi_entry *entry = ouroi_table_get(searcher->table, obj);
-        if (OUROI_LIKELY(entry != NULL))
-            entry->seen++;
-        else
-            searcher->failed = true;
+        ouroi_reach_hint(searcher, obj);
     }
 }
 
-OUROI_INLINE void ouroi_reach_oldest(struct ouroi_searcher *searcher, bool first)
+OUROI_INLINE void ouroi_reach_ring(struct ouroi_searcher *searcher, bool first)
 {
-    unsigned at = searcher->ring_first;
-    searcher->ring_first = (at + 1) % OUROI_RING;
-    searcher->ring_count--;
-    ouroi_reach_state(searcher, searcher->ring[at].state, searcher->ring[at].object, first);
+    for (unsigned i = 0; i < OUROI_RING; i++) {
+        struct ouroi_seen old = ouroi_ring_take(searcher);
+        if (old.state != NULL)
+            ouroi_reach_state(searcher, old.state, old.object, first);
+    }
 }
 
 OUROI_INLINE void ouroi_reach_visit(struct ouroi_searcher *searcher, ouro_object *obj, bool first)
 {
     struct ouroi_slice *slice = ouroi_slice_at(obj);
     if (OUROI_UNLIKELY(slice == NULL || !slice->candidate)) {
-        if (OUROI_UNLIKELY(searcher->search->keys != 0) && (slice == NULL || slice->states == NULL)) {
-            struct ouroi_entry *entry = ouroi_table_find(&searcher->search->table, obj);
-            if (entry != NULL && !ouroi_atomic_load_relaxed(&entry->reached)) { /* relaxed: twice does no harm */
-                ouroi_atomic_store_relaxed(&entry->reached, true);              /* relaxed: the same */
-                if (!ouroi_list_push(&searcher->stack, obj))
-                    searcher->failed = true;
-            }
-        }
+        if (OUROI_UNLIKELY(searcher->search->keys != 0) && (slice == NULL || slice->states == NULL))
+            ouroi_reach_untracked(searcher, obj);
         return;
     }
-    if (searcher->ring_count == OUROI_RING)
-        ouroi_reach_oldest(searcher, first);
-    ouroi_ring_push(searcher, ouroi_slice_state(slice, (uintptr_t)obj), obj);
+    struct ouroi_seen old = ouroi_ring_exchange(searcher, ouroi_slice_state(slice, (uintptr_t)obj), obj);
+    if (OUROI_LIKELY(old.state != NULL))
+        ouroi_reach_state(searcher, old.state, old.object, first);
+}
+
+/* As ouroi_object_traverse, with `each` inline where a map names the references. visit: the same for traverse. */
+OUROI_INLINE void ouroi_visit_each(struct ouroi_searcher *searcher, ouro_object *obj, const ouro_type *type,
+                                   void (*each)(struct ouroi_searcher *searcher, ouro_object *obj, bool flag),
+                                   bool flag, ouro_visit visit)
+{
+    const uint16_t *end = type->refs + type->ref_count;
+    for (const uint16_t *at = type->refs; at != end; at++) {
+        /* relaxed: the world is stopped */
+        ouro_object *ref = ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + *at));
+        if (ref != NULL)
+            each(searcher, ref, flag);
+    }
+    if (type->items_are_refs) {
+        ouro_object **items = (ouro_object **)(void *)((char *)obj + type->size);
+        size_t count = ouroi_object_items(obj);
+        for (size_t i = 0; i < count; i++)
+            if (items[i] != NULL)
+                each(searcher, items[i], flag);
+    }
+    if (OUROI_UNLIKELY(type->traverse != NULL))
+        type->traverse(obj, visit, searcher);
 }
 
 /* Looks into an object that was reached. visit: the caller's, constant. */
-OUROI_INLINE void ouroi_reach_into(struct ouroi_searcher *searcher, ouro_object *obj, ouro_visit visit)
+OUROI_INLINE void ouroi_reach_into(struct ouroi_searcher *searcher, ouro_object *obj, bool first, ouro_visit visit)
 {
     const ouro_type *type = ouroi_type_of(obj);
     if (OUROI_UNLIKELY(searcher->search->has_maps)) {
@@ -184,27 +223,87 @@ OUROI_INLINE void ouroi_reach_into(struct ouroi_searcher *searcher, ouro_object 
             return;
         }
     }
-    ouroi_object_traverse(obj, type, visit, searcher);
+    ouroi_visit_each(searcher, obj, type, ouroi_reach_visit, first, visit);
+}
+
+/* Follows a chain while there is nothing else to do, with no queue: what each object leads to is looked into at once, if it is
+ * one. Returns an object that has to be looked into in the general way, or NULL. */
+OUROI_INLINE ouro_object *ouroi_reach_chain(struct ouroi_searcher *searcher, ouro_object *obj, bool first)
+{
+    uint32_t known = 0;
+    const uint16_t *refs = NULL, *end = NULL;
+    do {
+        /* The type is compared, so that the next object's address does not have to wait for it.
+         * relaxed: a type's bits never change */
+        uint32_t index = ouroi_type_index(ouroi_atomic_load_relaxed(&obj->ouro_shared_));
+        if (OUROI_UNLIKELY(index != known)) {
+            const ouro_type *type = ouroi_type_of(obj);
+            if (type->items_are_refs || type->traverse != NULL)
+                return obj;
+            known = index;
+            refs = type->refs;
+            end = refs + type->ref_count;
+        }
+        ouro_object *next = NULL;
+        for (const uint16_t *at = refs; at != end; at++) {
+            /* relaxed: the world is stopped */
+            ouro_object *ref = ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + *at));
+            struct ouroi_slice *slice = ref != NULL ? ouroi_slice_at(ref) : NULL;
+            if (slice == NULL || !slice->candidate)
+                continue;
+            int8_t *state = ouroi_slice_state(slice, (uintptr_t)ref);
+            int8_t value = ouroi_state_get(state);
+            if (ouroi_state_is_to_reach(value, first)) {
+                ouroi_state_set(state, OUROI_STATE_REACHED);
+                if (next != NULL)
+                    ouroi_reach_push(searcher, next);
+                next = ref;
+            } else if (first && OUROI_UNLIKELY(value == OUROI_STATE_HINT)) {
+                ouroi_reach_hint(searcher, ref);
+            }
+        }
+        obj = next;
+    } while (obj != NULL && searcher->stack.count == 0);
+    if (obj != NULL)
+        ouroi_reach_push(searcher, obj);
+    return NULL;
 }
 
 /* The next object to look into, whose memory was asked for a while ago; NULL: there is none. */
 OUROI_INLINE ouro_object *ouroi_reach_next(struct ouroi_searcher *searcher, bool first)
 {
     for (;;) {
-        while (searcher->queue_count < OUROI_QUEUE && searcher->stack.count != 0) {
-            ouro_object *obj = searcher->stack.items[--searcher->stack.count];
-            __builtin_prefetch(obj);
-            searcher->queue[(searcher->queue_first + searcher->queue_count++) % OUROI_QUEUE] = obj;
+        ouro_object *obj;
+        if (OUROI_LIKELY(searcher->stack.count != 0)) {
+            ouro_object *new = searcher->stack.items[--searcher->stack.count];
+            __builtin_prefetch(new);
+            ouro_object **slot = &searcher->queue[searcher->queue_at++ % OUROI_QUEUE];
+            obj = *slot;
+            *slot = new;
+            if (OUROI_LIKELY(obj != NULL))
+                return obj;
+            searcher->queued++;
+            continue;
         }
-        if (searcher->queue_count != 0) {
-            ouro_object *obj = searcher->queue[searcher->queue_first];
-            searcher->queue_first = (searcher->queue_first + 1) % OUROI_QUEUE;
-            searcher->queue_count--;
+        if (searcher->queued <= OUROI_QUEUE / 4) {
+            ouroi_reach_ring(searcher, first);
+            if (searcher->stack.count != 0)
+                continue;
+            if (searcher->queued == 0)
+                return NULL;
+        }
+        ouro_object **slot;
+        do
+            slot = &searcher->queue[searcher->queue_at++ % OUROI_QUEUE];
+        while (*slot == NULL);
+        obj = *slot;
+        *slot = NULL;
+        searcher->queued--;
+        if (searcher->queued != 0 || searcher->search->has_maps)
             return obj;
-        }
-        if (searcher->ring_count == 0)
-            return NULL;
-        ouroi_reach_oldest(searcher, first);
+        obj = ouroi_reach_chain(searcher, obj, first);
+        if (obj != NULL)
+            return obj;
     }
 }
 
@@ -270,7 +369,7 @@ OUROI_INLINE void ouroi_count_patch(struct ouroi_searcher *searcher, const struc
     }
 }
 
-OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch,
+OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch, bool shared,
                                        ouro_visit visit)
 {
     for (uint32_t at = 0; at < patch->blocks; at += 8) {
@@ -279,7 +378,9 @@ OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const st
             ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
             if (OURO_DEBUG)
                 searcher->from = obj;
-            ouroi_object_traverse(obj, ouroi_type_of(obj), visit, searcher);
+            const ouro_type *type = ouroi_type_of(obj);
+            searcher->odd |= !ouroi_type_private(type)->maps_only;
+            ouroi_visit_each(searcher, obj, type, ouroi_subtract_visit, shared, visit);
         }
     }
 }

@@ -142,7 +142,9 @@ OUROI_INLINE void release(struct ouroi_object_thread *self, ouro_object *obj, bo
 
 void ouroi_object_release_memory(ouro_object *obj)
 {
-    uint64_t shared = ouroi_object_set_flag(obj, OURO_FLAG_DYING_);
+    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: it is the caller's alone, */
+    if ((shared & OURO_FLAG_SEEN_) != 0)                             /* unless it was seen */
+        shared = ouroi_object_set_flag(obj, OURO_FLAG_DYING_);
     release(ouroi_object_self, obj, ouroi_type_private(ouroi_type_of(obj))->tracked, shared);
 }
 

@@ -291,6 +291,24 @@ static void bury(struct ouroi_pool *pool, uint64_t word)
     ouroi_pool_release(pool);
 }
 
+bool ouroi_pool_free_all(struct ouroi_pool *pool, uint32_t used)
+{
+    uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: a first guess for the swap */
+    do {
+        if ((word & OUROI_REMOTE_OWNED) != 0 || ouroi_remote_count(word) != used)
+            return false;
+        /* [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]; [REMOTE-FREE take] acquire */
+    } while (!ouroi_atomic_cas_acquire(&pool->remote, &word, OUROI_REMOTE_OWNED));
+#if !OURO_DROPIN
+    if (pool->run.nodes)
+        memset(ouroi_slice_find(pool->run.start)->states, 0, pool->capacity);
+#endif
+    for (uint32_t i = 0; pool->live != NULL && i < (pool->capacity + 63) / 64; i++)
+        ouroi_atomic_store_relaxed(&pool->live[i], 0); /* relaxed: all blocks are the caller's */
+    bury(pool, word);
+    return true;
+}
+
 void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct ouroi_block *tail, uint32_t count)
 {
     uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: a first guess for the swap */

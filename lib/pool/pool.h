@@ -159,6 +159,10 @@ bool ouroi_pool_claim(struct ouroi_pool *pool);
 /* Hands over `count` blocks, linked from head to tail, by a thread that does not own the pool. */
 void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct ouroi_block *tail, uint32_t count);
 
+/* Frees the `used` blocks of a pool, all that it has in use and all the caller's, with the pool, if nobody owns it. They are
+ * not looked at. False: nothing was done. */
+bool ouroi_pool_free_all(struct ouroi_pool *pool, uint32_t used);
+
 /* The unowned pool of a class with room that was listed last, claimed. NULL: none. */
 struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class, bool nodes);
 
