@@ -21,7 +21,8 @@ static int attach(struct ouroi_thread *thread)
     if (rc != 0)
         return rc;
     struct ouroi_object_thread *self = ouroi_object_thread(thread);
-    self->allowance = self->granted = 0; /* the first tracked object asks */
+    OUROI_OWNED_SET(&self->granted, 0);
+    OUROI_OWNED_SET(&self->allowance, 0); /* the first tracked object asks */
     thread->nodes = ouroi_nodes_self;
     ouroi_object_self = self;
     if (ouroi_object_has_orphans())

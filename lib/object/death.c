@@ -129,11 +129,11 @@ OUROI_INLINE void release(struct ouroi_object_thread *self, ouro_object *obj, bo
         ouroi_object_note_grave(obj);
     if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0)) {
         *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
-        self->allowance += tracked && self->allowance < self->granted;
+        OUROI_OWNED_ADD(&self->allowance, tracked && self->allowance < self->granted);
         put_in_limbo(self, obj);
     } else if (tracked) {
         *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
-        self->allowance += self->allowance < self->granted;
+        OUROI_OWNED_ADD(&self->allowance, self->allowance < self->granted);
         ouroi_nodes_free(ouroi_nodes_self, obj);
     } else {
         ouroi_object_free_plain(obj, shared);
@@ -323,10 +323,13 @@ static void ask(struct ouroi_thread *thread, void *arg)
 void ouroi_object_leave_dying(struct ouroi_object_thread *self)
 {
     ouro_object *obj;
+    bool some = self->dying != NULL;
     while ((obj = self->dying) != NULL) {
         self->dying = link_of(obj);
         push_shared(&orphans, obj);
     }
+    if (some)
+        ouroi_thread_each(ask, NULL);
 }
 
 void ouroi_object_leave_orphan(ouro_object *obj)

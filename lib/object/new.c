@@ -49,9 +49,9 @@ static int look_around(const struct ouroi_type *private)
         if (ouroi_object_gc_hook != NULL)
             ouroi_object_gc_hook(thread);
         else
-            self->allowance = INT64_MAX;
+            OUROI_OWNED_SET(&self->allowance, INT64_MAX);
     }
-    self->allowance -= private->tracked;
+    OUROI_OWNED_ADD(&self->allowance, -(int64_t)private->tracked);
     return 0;
 }
 
@@ -109,7 +109,8 @@ void *ouro_new(ouro_type *type)
     size_t bin = offsetof(struct ouroi_heap, bins[0].current) + ouroi_atomic_load_acquire(&private->bin);
     struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_object_thread *self = NULL;
-    if (private->tracked) {
+    /* Where the type has no place yet, either will do: neither heap has a block of class 0. */
+    if (OUROI_OWNED_GET_PLAIN(&private->tracked)) {
         heap = ouroi_nodes_self;
         self = ouroi_object_self;
         if (OUROI_UNLIKELY(self->allowance <= 0))
@@ -123,7 +124,7 @@ void *ouro_new(ouro_type *type)
     OUROI_OWNED_SET(&pool->free, block->next);
     OURO_ASSERT(ouroi_pool_mark(pool, block, true));
     if (self != NULL)
-        self->allowance--;
+        OUROI_OWNED_ADD(&self->allowance, -1);
     char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + size;
     do {
         memset(at, 0, 16);
