@@ -35,8 +35,8 @@ static void fork_child(struct ouroi_thread *thread)
     ouroi_collect_fork_child(thread);
 }
 
-/* Constructors of the program run after this one. */
-__attribute__((constructor(103))) static void gc_starts(void)
+/* Constructors of the program run after this one, that of the layer below (103) before. */
+__attribute__((constructor(104))) static void gc_starts(void)
 {
     below = ouroi_world_hooks;
     ouroi_world_hooks.fork_prepare = fork_prepare;

@@ -15,14 +15,14 @@ static int attach(struct ouroi_thread *thread)
         if (fresh == NULL)
             return -ENOMEM;
         fresh->lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_QUEUE);
-        thread->object = fresh;
+        OUROI_OWNED_SET(&thread->object, (void *)fresh);
     }
     int rc = ouroi_nodes_attach();
     if (rc != 0)
         return rc;
     struct ouroi_object_thread *self = ouroi_object_thread(thread);
-    OUROI_OWNED_SET(&self->granted, 0);
     OUROI_OWNED_SET(&self->allowance, 0); /* the first tracked object asks */
+    OUROI_OWNED_SET(&self->granted, 0);
     thread->nodes = ouroi_nodes_self;
     ouroi_object_self = self;
     if (ouroi_object_has_orphans())

@@ -51,7 +51,7 @@ static int look_around(const struct ouroi_type *private)
         else
             OUROI_OWNED_SET(&self->allowance, INT64_MAX);
     }
-    OUROI_OWNED_ADD(&self->allowance, -(int64_t)private->tracked);
+    OUROI_OWNED_ADD(&self->allowance, -(int64_t) private->tracked);
     return 0;
 }
 

@@ -44,12 +44,21 @@ static void fork_child(struct ouroi_thread *thread)
         ouroi_lock_reset(&ouroi_weak_shards[i].lock);
 }
 
+static unsigned (*check_more)(void);
+
+static unsigned check_all(void)
+{
+    return ouroi_weak_check() + (check_more != NULL ? check_more() : 0);
+}
+
 /* Before main, and before the constructors of whoever uses the library; after the object layer's. */
 __attribute__((constructor(103))) static void targets_start(void)
 {
     for (unsigned i = 0; i < OUROI_WEAK_SHARDS; i++)
         ouroi_weak_shards[i].lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_WEAK);
     ouroi_object_weak_hook = target_died;
+    check_more = ouroi_object_check_more;
+    ouroi_object_check_more = check_all;
     below = ouroi_world_hooks;
     ouroi_world_hooks.fork_prepare = fork_prepare;
     ouroi_world_hooks.fork_parent = fork_parent;

@@ -10,6 +10,8 @@
 #include "tests.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 enum { NODES = 1 << 16, REFS = 3 };
@@ -32,7 +34,7 @@ static void node_finalize(ouro_object *self)
 
 static void node_destroy(ouro_object *self)
 {
-    deaths[((struct node *)self)->number]++;
+    __atomic_add_fetch(&deaths[((struct node *)self)->number], 1, __ATOMIC_SEQ_CST);
 }
 
 #define NODE_REFS OURO_REFS(struct node, refs[0], refs[1], refs[2])
@@ -116,7 +118,7 @@ static void note_call(ouro_weakref *ref, void *arg)
 static void note_free(void *arg)
 {
     (void)arg;
-    freed++;
+    __atomic_add_fetch(&freed, 1, __ATOMIC_SEQ_CST);
 }
 
 static void start(void)
@@ -251,6 +253,46 @@ static void test_a_finalizer_may_make_one(void **state)
     assert_gone(made);
     assert_int_equal(calls, 1);
     ouro_decref(made);
+}
+
+static pthread_t called_by;
+static unsigned order[8];
+static void note_thread(ouro_weakref *ref, void *arg)
+{
+    called_by = pthread_self();
+    order[calls] = ouro_weakref_get(ref) == NULL ? (unsigned)(uintptr_t)arg : 0;
+    __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
+}
+
+/* They are called though the program dropped them meanwhile. */
+static void test_callbacks_on_the_finalizer_thread(void **state)
+{
+    (void)state;
+    struct node *nodes[2];
+    ouro_weakref *refs[6];
+    start();
+    assert_int_equal(ouro_gc_set_finalizer_thread(true), 0);
+    make_cycle(&node_type, &nodes[0], &nodes[1]);
+    for (size_t i = 0; i < 6; i++)
+        refs[i] = ouro_weakref_new_full(nodes[0], note_thread, (void *)(i + 1), note_free);
+    ouro_decref(nodes[0]);
+    ouro_decref(nodes[1]);
+    ouro_gc_collect(2);
+    for (size_t i = 0; i < 6; i++) {
+        assert_gone(refs[i]);
+        ouro_decref(refs[i]);
+    }
+    while (__atomic_load_n(&freed, __ATOMIC_SEQ_CST) < 6) {
+        ouro_safepoint();
+        sched_yield();
+    }
+    assert_int_equal(calls, 6);
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(order[i], 6 - i);
+    assert_false(pthread_equal(called_by, pthread_self()));
+    assert_int_equal(ouro_gc_set_finalizer_thread(false), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(deaths[i], 1);
 }
 
 /* Maps */
@@ -596,6 +638,16 @@ static void check_graph(void)
     }
 }
 
+static size_t partial; /* collections that found much dead, and left much */
+
+static void note_partial(void)
+{
+    size_t reached = 0;
+    for (size_t i = 0; i < graph.total; i++)
+        reached += graph.reached[i];
+    partial += reached > graph.total / 10 && reached < graph.total - graph.total / 10;
+}
+
 /* share: of what is held, that part is let go before each collection, and all before the last. */
 static void run_graph(size_t nodes, size_t share, bool some_old)
 {
@@ -610,6 +662,7 @@ static void run_graph(size_t nodes, size_t share, bool some_old)
             }
         }
         mark_graph();
+        note_partial();
         ouro_gc_collect(2);
         check_graph();
     }
@@ -631,11 +684,185 @@ static void test_random_graphs(void **state)
 static void test_large_random_graphs(void **state)
 {
     (void)state;
-    for (unsigned round = 0; round < 4; round++) {
+    partial = 0;
+    for (unsigned round = 0; round < 6; round++) {
         assert_int_equal(ouro_gc_set_workers(2 + round), 0);
-        run_graph(GRAPH_MAX, 95, round % 2 == 0);
+        run_graph(GRAPH_MAX, 80, round % 2 == 0);
     }
     ouro_gc_set_workers(0);
+    assert_true(partial >= 3);
+}
+
+/* Threads that make, link, store and drop, while another collects all the time. Nodes are linked by the thread that made them;
+ * maps are everybody's. */
+
+enum { MUTATORS = 3, STEPS = 60000, ROOTS = 48 };
+
+struct watch {
+    ouro_weakref *ref;
+    unsigned number, called, freed;
+};
+
+static struct {
+    ouro_weakmap *maps[3];
+    unsigned wrong, working;
+} pound;
+
+struct mutator {
+    uint64_t seed;
+    struct node *roots[ROOTS];
+    struct watch *watches[ROOTS];
+};
+
+static void expect(bool is)
+{
+    if (!is)
+        __atomic_add_fetch(&pound.wrong, 1, __ATOMIC_SEQ_CST);
+}
+
+static unsigned deaths_of(unsigned number)
+{
+    return __atomic_load_n(&deaths[number], __ATOMIC_SEQ_CST);
+}
+
+static size_t choose(struct mutator *self, size_t n)
+{
+    self->seed = self->seed * 6364136223846793005u + 1442695040888963407u;
+    return (size_t)(self->seed >> 33) % n;
+}
+
+static void watch_called(ouro_weakref *ref, void *arg)
+{
+    struct watch *watch = arg;
+    expect(ouro_weakref_get(ref) == NULL && deaths_of(watch->number) == 0 && watch->called++ == 0);
+}
+
+static void watch_freed(void *arg)
+{
+    __atomic_add_fetch(&((struct watch *)arg)->freed, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool see_pair(void *key, void *value, void *arg)
+{
+    (void)arg;
+    expect(deaths_of(((struct node *)key)->number) == 0 && deaths_of(((struct node *)value)->number) == 0);
+    return true;
+}
+
+static void drop_watch(struct watch *watch)
+{
+    if (watch == NULL)
+        return;
+    struct node *got = ouro_weakref_get(watch->ref);
+    expect(got == NULL || (got->number == watch->number && deaths_of(watch->number) == 0));
+    ouro_xdecref(got);
+    ouro_decref(watch->ref);
+    while (__atomic_load_n(&watch->freed, __ATOMIC_SEQ_CST) == 0)
+        ouro_safepoint(); /* a callback of another thread holds it */
+    expect(watch->freed == 1 && watch->called <= 1);
+    ouro_free(watch);
+}
+
+static struct watch *watch_node(struct node *node)
+{
+    struct watch *watch = ouro_calloc(1, sizeof *watch);
+    watch->number = node->number;
+    watch->ref = ouro_weakref_new_full(node, watch_called, watch, watch_freed);
+    expect(watch->ref != NULL);
+    return watch;
+}
+
+static void renew(struct mutator *self, struct node **root)
+{
+    size_t kind = choose(self, 10);
+    struct node *node = ouro_new(kind == 0 ? &final_type : kind < 3 ? &leaf_type : &node_type);
+    node->number = __atomic_fetch_add(&next_number, 1, __ATOMIC_SEQ_CST);
+    ouro_xdecref(*root);
+    *root = node;
+}
+
+static void step(struct mutator *self)
+{
+    size_t a = choose(self, ROOTS), b = choose(self, ROOTS);
+    struct node *node = self->roots[a], *other = self->roots[b], *got;
+    ouro_weakmap *map = pound.maps[choose(self, COUNT_OF(pound.maps))];
+    if (node == NULL || other == NULL) {
+        renew(self, node == NULL ? &self->roots[a] : &self->roots[b]);
+        return;
+    }
+    switch (choose(self, 9)) {
+    case 0:
+        renew(self, &self->roots[a]);
+        break;
+    case 1:
+    case 2:
+    case 3:
+        if (ouro_typeof(node) != &leaf_type)
+            OURO_SETREF(node->refs[choose(self, REFS)], (ouro_object *)newref(other));
+        break;
+    case 4:
+    case 5:
+        expect(ouro_weakmap_set(map, node, other) == 0);
+        break;
+    case 6:
+        got = ouro_weakmap_get(map, node);
+        expect(got == NULL || deaths_of(got->number) == 0);
+        ouro_xdecref(got);
+        break;
+    case 7:
+        drop_watch(self->watches[a]);
+        self->watches[a] = watch_node(other);
+        break;
+    default:
+        if (choose(self, 100) == 0)
+            ouro_weakmap_each(map, see_pair, NULL);
+        else if (choose(self, 4) == 0)
+            ouro_weakmap_remove(map, node);
+    }
+}
+
+static void *mutate(void *arg)
+{
+    struct mutator self = { .seed = (uintptr_t)arg };
+    for (int i = 0; i < STEPS; i++) {
+        step(&self);
+        ouro_safepoint();
+    }
+    for (size_t i = 0; i < ROOTS; i++) {
+        drop_watch(self.watches[i]);
+        ouro_xdecref(self.roots[i]);
+    }
+    __atomic_sub_fetch(&pound.working, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void test_collections_while_others_work(void **state)
+{
+    (void)state;
+    pthread_t ids[MUTATORS];
+    memset(&pound, 0, sizeof pound);
+    memset(deaths, 0, sizeof deaths);
+    pound.working = MUTATORS;
+    for (size_t i = 0; i < COUNT_OF(pound.maps); i++)
+        pound.maps[i] = ouro_weakmap_new();
+    for (size_t i = 0; i < MUTATORS; i++)
+        assert_int_equal(pthread_create(&ids[i], NULL, mutate, (void *)(i + 1)), 0);
+    for (int i = 0; __atomic_load_n(&pound.working, __ATOMIC_SEQ_CST) > 0; i++)
+        assert_true(ouro_gc_collect(i % 3) >= 0);
+    for (size_t i = 0; i < MUTATORS; i++) {
+        OURO_BLOCKING {
+            assert_int_equal(pthread_join(ids[i], NULL), 0);
+        }
+    }
+    ouro_gc_collect(2);
+    assert_true(next_number < NODES);
+    for (unsigned i = 0; i < next_number; i++)
+        assert_int_equal(deaths_of(i), 1);
+    for (size_t i = 0; i < COUNT_OF(pound.maps); i++) {
+        assert_int_equal(ouro_weakmap_size(pound.maps[i]), 0);
+        ouro_decref(pound.maps[i]);
+    }
+    assert_int_equal(pound.wrong, 0);
 }
 
 #define WEAK_TEST(function) cmocka_unit_test_setup_teardown(function, reset, heap_is_sound)
@@ -648,6 +875,7 @@ int main(void)
         WEAK_TEST(test_garbage_with_a_weak_reference_to_the_living),
         WEAK_TEST(test_resurrection_keeps_weak_references),
         WEAK_TEST(test_a_finalizer_may_make_one),
+        WEAK_TEST(test_callbacks_on_the_finalizer_thread),
         WEAK_TEST(test_a_value_does_not_keep_its_key),
         WEAK_TEST(test_a_key_that_is_its_value),
         WEAK_TEST(test_a_chain_of_entries),
@@ -659,6 +887,7 @@ int main(void)
         WEAK_TEST(test_referents_are_values),
         WEAK_TEST(test_random_graphs),
         WEAK_TEST(test_large_random_graphs),
+        WEAK_TEST(test_collections_while_others_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

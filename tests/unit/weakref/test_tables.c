@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <ouro/stats.h>
+
 #include "weakref/internal.h"
 
 static ouro_type item_type = OURO_TYPE(ouro_object);
@@ -346,6 +348,8 @@ static void with_damage(void *arg)
         target->entries = NULL;
     }
     CHILD_EXPECT(ouroi_weak_check() != 0);
+    ouroi_world_start();
+    CHILD_EXPECT(ouro_debug_check() != 0); /* it comes by here */
 }
 
 static void test_the_check_finds_damage(void **state)
