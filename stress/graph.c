@@ -319,10 +319,12 @@ static void describe(const struct shadow *shadow)
 {
     const struct node *node = shadow->node;
     const ouro_object *header = &node->base;
-    fprintf(stderr, "\nnode %p: %lld references, %d deaths, finalized %d times; header: local %d, owner %x, shared %llx; level %u\n",
-            (const void *)node, (long long)atomic_load(&shadow->references), atomic_load(&shadow->deaths),
-            atomic_load(&shadow->finalized), header->ouro_local_, header->ouro_owner_,
-            (unsigned long long)header->ouro_shared_, node->level);
+    fprintf(
+        stderr,
+        "\nnode %p: %lld references, %d deaths, finalized %d times; header: local %d, owner %x, shared %llx; level %u\n",
+        (const void *)node, (long long)atomic_load(&shadow->references), atomic_load(&shadow->deaths),
+        atomic_load(&shadow->finalized), header->ouro_local_, header->ouro_owner_,
+        (unsigned long long)header->ouro_shared_, node->level);
 }
 
 static void check_list(struct shadow **link)
