@@ -39,8 +39,10 @@ static void count_pairs(void *obj, long turns)
 {
     for (long i = 0; i < turns; i++) {
         ouro_incref(obj);
-        opaque(obj); /* both happen */
+        __asm__ volatile(""
+                         : "+m"(*(struct object *)obj)); /* both happen; the compiler may keep all else in registers */
         ouro_decref(obj);
+        __asm__ volatile("" : "+m"(*(struct object *)obj));
     }
     ouro_decref(obj);
 }
@@ -62,8 +64,7 @@ static void other_run(long turns)
     void *obj = NULL;
     if (pthread_create(&thread, NULL, make_main, &obj) != 0)
         exit(1);
-    OURO_BLOCKING
-    {
+    OURO_BLOCKING {
         pthread_join(thread, NULL);
     }
     ouro_incref(obj);
@@ -91,7 +92,7 @@ static void safepoint_run(long turns)
 {
     for (long i = 0; i < turns; i++) {
         ouro_safepoint();
-        opaque(NULL);
+        __asm__ volatile(""); /* a turn */
     }
 }
 

@@ -124,8 +124,8 @@ void graph_free(struct graph *graph)
         return;
     for (uint32_t i = 0; i < graph->types; i++)
         free(graph->type_names[i]);
-    void *arrays[] = { graph->size,  graph->count, graph->type,   graph->flags,      graph->first,
-                       graph->to,    graph->inside, graph->type_names, graph->type_bytes, graph };
+    void *arrays[] = { graph->size, graph->count,  graph->type,       graph->flags,      graph->first,
+                       graph->to,   graph->inside, graph->type_names, graph->type_bytes, graph };
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         free(arrays[i]);
 }
@@ -221,7 +221,9 @@ static bool write_section(FILE *file, const void *from, uint64_t bytes)
 
 static bool write_all(FILE *file, const struct graph *graph)
 {
-    struct header header = { .magic = MAGIC, .version = 1, .flags = DELTAS, .nodes = graph->nodes, .edges = graph->edges };
+    struct header header = {
+        .magic = MAGIC, .version = 1, .flags = DELTAS, .nodes = graph->nodes, .edges = graph->edges
+    };
     header.types = graph->types;
     header.tracked = graph->tracked;
     header.app_root = UINT32_MAX;
@@ -234,13 +236,13 @@ static bool write_all(FILE *file, const struct graph *graph)
         for (uint64_t k = graph->first[i]; k < graph->first[i + 1]; k++)
             deltas[k] = graph->to[k] - i;
     }
-    bool good = fwrite(&header, sizeof header, 1, file) == 1 &&
-                write_section(file, graph->type_bytes, header.type_bytes) &&
-                write_section(file, graph->size, (uint64_t)graph->nodes * 4) &&
-                write_section(file, graph->count, (uint64_t)graph->nodes * 4) &&
-                write_section(file, graph->type, (uint64_t)graph->nodes * 2) &&
-                write_section(file, graph->flags, graph->nodes) && write_section(file, degrees, (uint64_t)graph->nodes * 4) &&
-                write_section(file, deltas, graph->edges * 4);
+    bool good =
+        fwrite(&header, sizeof header, 1, file) == 1 && write_section(file, graph->type_bytes, header.type_bytes) &&
+        write_section(file, graph->size, (uint64_t)graph->nodes * 4) &&
+        write_section(file, graph->count, (uint64_t)graph->nodes * 4) &&
+        write_section(file, graph->type, (uint64_t)graph->nodes * 2) &&
+        write_section(file, graph->flags, graph->nodes) && write_section(file, degrees, (uint64_t)graph->nodes * 4) &&
+        write_section(file, deltas, graph->edges * 4);
     free(degrees);
     free(deltas);
     return good;
@@ -260,7 +262,9 @@ int graph_write(const struct graph *graph, const char *path)
 /* A graph of our own making. It is drawn up as lists of edges, then put into the arrays. */
 
 enum { NAMES = 8, MODULES = 60, DOCUMENTS = 12, RECORDS = 4000 };
-static const char *const names[NAMES] = { "module", "table", "function", "text", "number", "element", "record", "list" };
+static const char *const names[NAMES] = {
+    "module", "table", "function", "text", "number", "element", "record", "list"
+};
 enum kind { MODULE, TABLE, FUNCTION, TEXT, NUMBER, ELEMENT, RECORD, LIST };
 
 struct draft {
@@ -269,7 +273,7 @@ struct draft {
         enum kind kind;
         uint32_t size, degree, room, outside;
         uint32_t *to;
-    } *node;
+    } * node;
     uint64_t random;
 };
 
@@ -332,8 +336,8 @@ static void add_module(struct draft *draft, uint32_t names_from, uint32_t names_
     }
 }
 
-static uint32_t add_element(struct draft *draft, uint32_t document, uint32_t parent, uint32_t depth, uint32_t names_from,
-                            uint32_t names_count)
+static uint32_t add_element(struct draft *draft, uint32_t document, uint32_t parent, uint32_t depth,
+                            uint32_t names_from, uint32_t names_count)
 {
     uint32_t element = add_node(draft, ELEMENT, 96), children = add_node(draft, LIST, 56);
     add_edge(draft, element, children);
@@ -417,8 +421,7 @@ struct graph *graph_make(void)
     struct draft draft = { .random = UINT64_C(0x2545f4914f6cdd1d) };
     enum { SHARED_NAMES = 2000 };
     uint32_t shared = draft.nodes;
-    for (uint32_t i = 0; i < SHARED_NAMES; i++)
-        {
+    for (uint32_t i = 0; i < SHARED_NAMES; i++) {
         uint32_t name = add_node(&draft, TEXT, 52 + draw(&draft, 20));
         draft.node[name].outside = i % 10 == 0;
     }

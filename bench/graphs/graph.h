@@ -23,21 +23,21 @@ struct graph {
     uint32_t nodes, types;
     uint64_t edges;
     uint32_t tracked, roots;
-    uint32_t *size;    /* bytes */
-    uint32_t *count;   /* references in all; UINT32_MAX: more than can be said */
+    uint32_t *size;  /* bytes */
+    uint32_t *count; /* references in all; UINT32_MAX: more than can be said */
     uint16_t *type;
     uint8_t *flags;
-    uint64_t *first;   /* nodes + 1 */
-    uint32_t *to;      /* edges */
-    uint32_t *inside;  /* references from nodes of the graph */
-    char *type_bytes;  /* the names: each a 16-bit length and as many bytes */
+    uint64_t *first;  /* nodes + 1 */
+    uint32_t *to;     /* edges */
+    uint32_t *inside; /* references from nodes of the graph */
+    char *type_bytes; /* the names: each a 16-bit length and as many bytes */
     char **type_names;
 };
 
 /* path: a file of the format; through `zstd -d` if it ends in .zst. NULL: a line on stderr says why. */
 struct graph *graph_load(const char *path);
-/* One of our own making: modules of functions and tables, trees of documents, records that know each other. About 200000
- * nodes, half of them tracked. */
+/* One of our own making: modules of functions and tables, trees of documents, records that know each other. About 400000
+ * nodes, more than half of them tracked. */
 struct graph *graph_make(void);
 /* 0, or -1 and a line on stderr. */
 int graph_write(const struct graph *graph, const char *path);

@@ -15,9 +15,9 @@ struct options {
     size_t worker_counts;
     unsigned repeat;
     unsigned threads;
-    uint64_t nodes;  /* of synthetic graphs; 0: as many as each says */
-    double seconds;  /* of the server load */
-    bool by_hand;    /* collector off, cycles broken by the program */
+    uint64_t nodes; /* of synthetic graphs; 0: as many as each says */
+    double seconds; /* of the server load */
+    bool by_hand;   /* collector off, cycles broken by the program */
 };
 extern struct options options;
 

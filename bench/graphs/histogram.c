@@ -32,8 +32,12 @@ uint64_t histogram_at(const struct histogram *histogram, double share)
     double wanted = share * (double)histogram->total, seen = 0;
     for (size_t i = 0; i < HISTOGRAM_RANGES * HISTOGRAM_STEPS; i++) {
         seen += (double)histogram->counts[i];
-        if (seen >= wanted) /* the end of the step */
-            return i < HISTOGRAM_STEPS ? i : (uint64_t)(i % HISTOGRAM_STEPS + HISTOGRAM_STEPS + 1) << (i / HISTOGRAM_STEPS - 1);
+        if (seen < wanted)
+            continue;
+        uint64_t end = i < HISTOGRAM_STEPS
+                           ? i
+                           : (uint64_t)(i % HISTOGRAM_STEPS + HISTOGRAM_STEPS + 1) << (i / HISTOGRAM_STEPS - 1);
+        return end < histogram->most_ns ? end : histogram->most_ns;
     }
     return histogram->most_ns;
 }

@@ -23,7 +23,7 @@ struct types {
     struct entry {
         uint64_t key;
         ouro_type *type;
-    } *entries;
+    } * entries;
     size_t mask, used;
 };
 
@@ -58,11 +58,27 @@ static void grow(struct types *types)
     *types = larger;
 }
 
+/* Others have items: what has too many references for a map, and what has none now and is tracked all the same. */
+static bool has_map(const struct graph *graph, uint32_t node, uint64_t degree)
+{
+    return degree <= MOST_REFS && (degree > 0 || (graph->flags[node] & GRAPH_TRACKED) == 0);
+}
+
+/* What such an object has beside its items: as much as the node has beside its references, up to a bound. */
+static size_t beside_items(const struct graph *graph, uint32_t node, uint32_t degree)
+{
+    size_t size = graph->size[node], items = 8 * (size_t)degree;
+    size_t beside = size > HEADER + items ? size - items : HEADER;
+    return beside < 1 << 16 ? (beside + 7) & ~(size_t)7 : 1 << 16;
+}
+
 /* What is known of a node's type, in one number that is not 0. */
 static uint64_t key_of(const struct graph *graph, uint32_t node, uint32_t degree)
 {
-    uint64_t mapped = degree <= MOST_REFS ? degree : MOST_REFS + 1;
+    uint64_t mapped = has_map(graph, node, degree) ? degree : MOST_REFS + 1;
     uint64_t size = graph->size[node] < 1 << 20 ? graph->size[node] : 0;
+    if (degree > MOST_REFS)
+        size = beside_items(graph, node, degree);
     bool final = (graph->flags[node] & GRAPH_FINALIZER) != 0;
     return (uint64_t)1 << 63 | (uint64_t)graph->type[node] << 40 | mapped << 32 | size << 1 | final;
 }
@@ -80,13 +96,12 @@ static ouro_type *type_of(struct types *types, const struct graph *graph, uint32
         exit(1);
     size_t size = graph->size[node] < 1 << 20 ? graph->size[node] : HEADER;
     type->name = graph->type_names[graph->type[node]];
-    if (degree <= MOST_REFS) {
+    if (has_map(graph, node, degree)) {
         type->size = size > HEADER + 8 * (size_t)degree ? size : HEADER + 8 * (size_t)degree;
         type->refs = map_of_all;
         type->ref_count = degree;
     } else {
-        size_t beside = size > HEADER + 8 * (size_t)degree ? size - 8 * (size_t)degree : HEADER;
-        type->size = beside < 256 ? (beside + 7) & ~(size_t)7 : 256;
+        type->size = beside_items(graph, node, degree);
         type->item_size = 8;
         type->items_are_refs = true;
     }
@@ -111,8 +126,8 @@ static void link_node(struct built *built, uint32_t i)
 {
     const struct graph *graph = built->graph;
     uint64_t degree = graph->first[i + 1] - graph->first[i];
-    ouro_object **refs = degree <= MOST_REFS ? (ouro_object **)(void *)((char *)built->node[i] + HEADER)
-                                             : (ouro_object **)ouro_items(built->node[i]);
+    ouro_object **refs = has_map(graph, i, degree) ? (ouro_object **)(void *)((char *)built->node[i] + HEADER)
+                                                   : (ouro_object **)ouro_items(built->node[i]);
     for (uint64_t k = 0; k < degree; k++)
         refs[k] = ouro_newref(built->node[graph->to[graph->first[i] + k]]);
     if (degree > 0 && (graph->flags[i] & GRAPH_TRACKED) == 0)

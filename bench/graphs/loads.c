@@ -30,8 +30,7 @@ static void in_threads(void *(*fn)(void *), void *args, size_t size)
     for (unsigned i = 0; i < options.threads; i++)
         if (pthread_create(&threads[i], NULL, fn, (char *)args + i * size) != 0)
             exit(1);
-    OURO_BLOCKING
-    {
+    OURO_BLOCKING {
         for (unsigned i = 0; i < options.threads; i++)
             pthread_join(threads[i], NULL);
     }

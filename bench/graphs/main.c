@@ -55,7 +55,7 @@ static int usage(FILE *file, int status)
     fputs("usage: ouro-graphs [OPTION]... WHAT...\n"
           "       ouro-graphs make FILE            writes the graph `small` to a file, for other programs to read\n\n"
           "WHAT is a file of an object graph (.og, or .og.zst), or one of\n"
-          "  small     a graph of our own making, of some 10^5 nodes\n",
+          "  small     a graph of our own making, of 400000 nodes\n",
           file);
     list_synthetic(file);
     fputs("\n  --workers N,M,...  collect with as many threads; 0: as many as the machine has (default: 1,0)\n"

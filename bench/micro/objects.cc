@@ -75,8 +75,7 @@ void pair_by_another(benchmark::State &state)
         obj = ouro_newref(ouro_new(&small_type));
         ouro_decref(obj);
         ready.store(true);
-        OURO_BLOCKING
-        {
+        OURO_BLOCKING {
             end.lock();
         }
         end.unlock();
@@ -86,8 +85,7 @@ void pair_by_another(benchmark::State &state)
     pairs(state, opaque(obj));
     ouro_decref(obj);
     end.unlock();
-    OURO_BLOCKING
-    {
+    OURO_BLOCKING {
         owner.join();
     }
 }

@@ -16,6 +16,7 @@
 enum {
     GAPS = 512,
     OUTSIDE = 1024,
+    HINTS = 1024,
     TRIES = 64, /* places that turn out to be taken, before the kernel is asked for one */
 };
 
@@ -50,22 +51,35 @@ struct outside {
 static struct outside outside[OUTSIDE];
 static unsigned outside_count;
 
+static uint16_t hints[HINTS]; /* where the entry of a chunk, by its number, was found last */
+
+static struct ouroi_slice *look_outside(unsigned i, uintptr_t p)
+{
+    /* [OUTSIDE look] acquire, pairs with [OUTSIDE change], each in its turn. An entry that is changing is not the one
+     * of a living block; one whose number moved while it was read had another start, which p may have seemed to fit. */
+    unsigned version = ouroi_atomic_load_acquire(&outside[i].version);
+    uintptr_t start = ouroi_atomic_load_acquire(&outside[i].start);
+    bool fits = (p - start) / OUROI_CHUNK_BYTES < ouroi_atomic_load_acquire(&outside[i].chunks);
+    struct ouroi_slice *map = ouroi_atomic_load_acquire(&outside[i].map);
+    /* relaxed: ordered by the acquire loads before it */
+    if (fits && version % 2 == 0 && ouroi_atomic_load_relaxed(&outside[i].version) == version)
+        return &map[(p - start) >> OUROI_SLICE_SHIFT];
+    return NULL;
+}
+
 static struct ouroi_slice *find_outside(uintptr_t p)
 {
     /* [OUTSIDE read] acquire, pairs with [OUTSIDE add]: entries below the count are whole */
     unsigned count = ouroi_atomic_load_acquire(&outside_count);
-    for (unsigned i = 0; i < count; i++) {
-        /* [OUTSIDE look] acquire, pairs with [OUTSIDE change], each in its turn. An entry that is changing is not the one
-         * of a living block; one whose number moved while it was read had another start, which p may have seemed to fit. */
-        unsigned version = ouroi_atomic_load_acquire(&outside[i].version);
-        uintptr_t start = ouroi_atomic_load_acquire(&outside[i].start);
-        bool fits = (p - start) / OUROI_CHUNK_BYTES < ouroi_atomic_load_acquire(&outside[i].chunks);
-        struct ouroi_slice *map = ouroi_atomic_load_acquire(&outside[i].map);
-        /* relaxed: ordered by the acquire loads before it */
-        if (fits && version % 2 == 0 && ouroi_atomic_load_relaxed(&outside[i].version) == version)
-            return &map[(p - start) >> OUROI_SLICE_SHIFT];
+    uint16_t *hint = &hints[p / OUROI_CHUNK_BYTES % HINTS];
+    unsigned likely = ouroi_atomic_load_relaxed(hint); /* relaxed: any number will do, the entry is looked at */
+    struct ouroi_slice *slice = likely < count ? look_outside(likely, p) : NULL;
+    for (unsigned i = 0; slice == NULL && i < count; i++) {
+        slice = look_outside(i, p);
+        if (slice != NULL)
+            ouroi_atomic_store_relaxed(hint, (uint16_t)i); /* relaxed: see above */
     }
-    return NULL;
+    return slice;
 }
 
 /* The space lock is held. */

@@ -45,11 +45,11 @@ OUROI_INLINE int8_t ouroi_state_after(int generation)
 /* 0..2; 3: frozen; -1: anything else. */
 OUROI_INLINE int ouroi_state_generation(int8_t state)
 {
-    return state == OUROI_STATE_YOUNG     ? 0
-           : state == OUROI_STATE_OLD1    ? 1
-           : state == OUROI_STATE_OLD2    ? 2
-           : state == OUROI_STATE_FROZEN  ? OURO_GC_FROZEN
-                                          : OURO_GC_UNTRACKED;
+    return state == OUROI_STATE_YOUNG    ? 0
+           : state == OUROI_STATE_OLD1   ? 1
+           : state == OUROI_STATE_OLD2   ? 2
+           : state == OUROI_STATE_FROZEN ? OURO_GC_FROZEN
+                                         : OURO_GC_UNTRACKED;
 }
 /* States are bytes that threads write one by one while others look at their neighbours. */
 OUROI_INLINE int8_t ouroi_state_get(const int8_t *state)
@@ -145,24 +145,24 @@ struct ouroi_search {
     unsigned workers;
     struct ouroi_patch *patches;
     size_t patch_count, patch_room;
-    size_t blocks;          /* of all patches: as many candidates at most */
+    size_t blocks; /* of all patches: as many candidates at most */
     bool no_memory;
-    bool has_maps;          /* there are weak maps with entries */
-    size_t keys;            /* in the table */
+    bool has_maps; /* there are weak maps with entries */
+    size_t keys;   /* in the table */
     struct ouroi_table table;
     size_t candidates;
-    uint64_t near, far;     /* objects looked into by a worker of their node, and of another */
-    size_t dead_count;      /* tracked ones */
-    struct ouroi_list dead;       /* objects */
-    struct ouroi_list finalizers; /* of them, those whose finalizer has to run */
-    struct ouroi_list dead_keys;  /* untracked keys of weak maps that only the dead refer to */
-    struct ouroi_list seen;       /* those that may be weakly referred to, and untracked keys */
-    bool complex;                 /* some of the dead have clear or traverse */
-    bool unclearable;             /* some have traverse and no clear */
-    bool destroys;                /* some have destroy */
-    bool distributed;             /* some are counted by each thread for itself */
-    bool hinted, misled;          /* hints were used; and failed */
-    bool listed;                  /* the lists are what counts, patches may be out of date */
+    uint64_t near, far;               /* objects looked into by a worker of their node, and of another */
+    size_t dead_count;                /* tracked ones */
+    struct ouroi_list dead;           /* objects */
+    struct ouroi_list finalizers;     /* of them, those whose finalizer has to run */
+    struct ouroi_list dead_keys;      /* untracked keys of weak maps that only the dead refer to */
+    struct ouroi_list seen;           /* those that may be weakly referred to, and untracked keys */
+    bool complex;                     /* some of the dead have clear or traverse */
+    bool unclearable;                 /* some have traverse and no clear */
+    bool destroys;                    /* some have destroy */
+    bool distributed;                 /* some are counted by each thread for itself */
+    bool hinted, misled;              /* hints were used; and failed */
+    bool listed;                      /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
     size_t searcher_room;
     /* what workers share */
@@ -251,6 +251,8 @@ struct ouroi_walk {
     size_t calls;
 };
 void ouroi_walk(struct ouroi_walk *walk);
+/* Whether the calling thread may stop the world; errno. */
+bool ouroi_gc_may_stop(void);
 
 /* policy.c: when to collect. */
 void ouroi_policy_start(void);
@@ -259,7 +261,8 @@ bool ouroi_policy_is_due(int *generation);
 /* World stopped: the collection begins; it ends. */
 void ouroi_policy_begin(int generation);
 void ouroi_policy_end(int generation, size_t candidates, size_t dead);
-void ouroi_policy_freeze(size_t unfrozen); /* world stopped: nothing is left in any generation but so many in the oldest */
+void ouroi_policy_freeze(
+    size_t unfrozen); /* world stopped: nothing is left in any generation but so many in the oldest */
 
 /* settings.c: the program's callbacks, debug flags, statistics, the garbage list. */
 unsigned ouroi_gc_debug(void);
@@ -276,7 +279,7 @@ void ouroi_settings_fork_done(bool child);
 
 /* finalizers.c: the thread for finalizers and callbacks. */
 bool ouroi_finalizers_have_thread(void);
-void ouroi_finalizers_revive(void); /* before the world stops: it is made anew where a fork lost it */
+void ouroi_finalizers_revive(void);       /* before the world stops: it is made anew where a fork lost it */
 bool ouroi_finalizers_room(size_t count); /* world stopped */
 /* World stopped: gives over the objects, of which a reference to each is held. */
 void ouroi_finalizers_add(const struct ouroi_list *objects);

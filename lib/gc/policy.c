@@ -42,7 +42,7 @@ static int64_t made_by(const struct ouroi_object_thread *of)
 
 static void add_made(struct ouroi_thread *thread, void *arg)
 {
-    const struct ouroi_object_thread *of = ouroi_object_thread(thread);
+    const struct ouroi_object_thread *of = OUROI_OWNED_GET(&thread->object); /* threads come meanwhile */
     if (of != NULL)
         *(int64_t *)arg += made_by(of);
 }

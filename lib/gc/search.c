@@ -44,7 +44,7 @@ static size_t hint_count, hint_room;
 enum {
     HINTS_MAX = 1 << 20,
     OBJECTS_PER_HINT = 16, /* with fewer, counting is cheaper */
-    STACK_ENOUGH = 256, /* roots found, before they are looked into */
+    STACK_ENOUGH = 256,    /* roots found, before they are looked into */
 };
 
 void ouroi_search_fail_visits(const struct ouroi_searcher *searcher, const ouro_object *object)
@@ -372,9 +372,9 @@ static void settle_table(struct ouroi_search *search)
         int8_t *state = ouroi_state_of(entry->object);
         if (OURO_DEBUG && entry->kind == OUROI_ENTRY_COUNT && entry->seen > entry->count)
             ouroi_search_fail_visits(&search->searchers[0], entry->object);
-        ouroi_state_set(state, entry->kind == OUROI_ENTRY_HINT  ? OUROI_STATE_REACHED
-                               : entry->seen < entry->count ? OUROI_STATE_EXTERNAL
-                                                            : OUROI_STATE_INTERNAL);
+        ouroi_state_set(state, entry->kind == OUROI_ENTRY_HINT ? OUROI_STATE_REACHED
+                               : entry->seen < entry->count    ? OUROI_STATE_EXTERNAL
+                                                               : OUROI_STATE_INTERNAL);
     }
 }
 

@@ -209,7 +209,7 @@ OUROI_INLINE ouro_object *ouroi_reach_next(struct ouroi_searcher *searcher, bool
 }
 
 /* Patches, eight states at a time. The masks have the highest bit of each byte that is meant. */
-#define OUROI_BYTES(x) ((uint64_t)(x) * 0x0101010101010101u)
+#define OUROI_BYTES(x) ((uint64_t)(x)*0x0101010101010101u)
 
 OUROI_INLINE uint64_t ouroi_mask_young(uint64_t word)
 {
@@ -270,7 +270,8 @@ OUROI_INLINE void ouroi_count_patch(struct ouroi_searcher *searcher, const struc
     }
 }
 
-OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch, ouro_visit visit)
+OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch,
+                                       ouro_visit visit)
 {
     for (uint32_t at = 0; at < patch->blocks; at += 8) {
         uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_subtracted);

@@ -59,7 +59,7 @@ static size_t tell(struct ouroi_walk *walk, ouro_gc_object_fn fn, void *arg)
 }
 
 /* Whether the world can be stopped by the caller. */
-static bool may_stop(void)
+bool ouroi_gc_may_stop(void)
 {
     struct ouroi_thread *self = ouroi_thread_get();
     if (self == NULL || self->depth != 0) {
@@ -83,7 +83,7 @@ size_t ouro_gc_get_objects(int generation, ouro_gc_object_fn fn, void *arg)
         errno = EINVAL;
         return 0;
     }
-    if (!may_stop())
+    if (!ouroi_gc_may_stop())
         return 0;
     ouroi_world_stop();
     ouroi_walk(&walk);
@@ -115,7 +115,7 @@ size_t ouro_gc_get_referrers(void *obj, ouro_gc_object_fn fn, void *arg)
         errno = EINVAL;
         return 0;
     }
-    if (!may_stop())
+    if (!ouroi_gc_may_stop())
         return 0;
     ouroi_world_stop();
     ouroi_walk(&walk);
@@ -135,7 +135,7 @@ size_t ouro_gc_get_referents(void *obj, ouro_gc_object_fn fn, void *arg)
         errno = EINVAL;
         return 0;
     }
-    if (!may_stop())
+    if (!ouroi_gc_may_stop())
         return 0;
     ouroi_world_stop();
     ouroi_object_traverse(obj, ouroi_type_of(obj), take_referent, &walk);
@@ -160,7 +160,7 @@ static size_t walk_frozen(int generation, bool count_only)
 {
     struct ouroi_walk walk = { .fn = freeze, .generation = generation };
     ouro_object any = { 0 };
-    if (!may_stop())
+    if (!ouroi_gc_may_stop())
         return 0;
     walk.object = count_only ? &any : NULL;
     ouroi_world_stop();
@@ -239,7 +239,7 @@ long ouro_gc_collect(int generation)
     }
     if (ouroi_gc_is_inside())
         return 0;
-    if (!may_stop())
+    if (!ouroi_gc_may_stop())
         return -1;
     long found = ouroi_gc_run(generation);
     if (found < 0) {

@@ -15,7 +15,7 @@ static int attach(struct ouroi_thread *thread)
         if (fresh == NULL)
             return -ENOMEM;
         fresh->lock = (struct ouroi_lock)OUROI_LOCK_INIT(OUROI_RANK_QUEUE);
-        thread->object = fresh;
+        OUROI_OWNED_SET(&thread->object, (void *)fresh);
     }
     int rc = ouroi_nodes_attach();
     if (rc != 0)

@@ -402,7 +402,8 @@ static void collections_come_when_pythons_would(void **state)
         } else { /* a little later */
             size_t at = i / 3 % COUNT_OF(recent);
             if (recent[at] != NULL) {
-                bool is_young = ouro_gc_generation_of(recent[at]) == 0, is_middle = ouro_gc_generation_of(recent[at]) == 1;
+                bool is_young = ouro_gc_generation_of(recent[at]) == 0,
+                     is_middle = ouro_gc_generation_of(recent[at]) == 1;
                 ouro_decref(recent[at]);
                 count[0] -= count[0] > 0;
                 young -= is_young;
@@ -485,8 +486,7 @@ static void arguments(void **state)
     errno = 0;
     assert_int_equal(ouro_gc_collect(3), -1);
     assert_int_equal(errno, EINVAL);
-    OURO_BLOCKING
-    {
+    OURO_BLOCKING {
         errno = 0;
         assert_int_equal(ouro_gc_collect(2), -1);
         assert_int_equal(errno, EPERM);
@@ -655,8 +655,7 @@ static void stubborn_destroy(ouro_object *self)
     destroyed++;
 }
 
-static ouro_type stubborn_type =
-    OURO_TYPE(struct stubborn, .traverse = stubborn_traverse, .destroy = stubborn_destroy);
+static ouro_type stubborn_type = OURO_TYPE(struct stubborn, .traverse = stubborn_traverse, .destroy = stubborn_destroy);
 
 static void uncollectable(void **state)
 {
@@ -819,10 +818,10 @@ static void collections_from_many_threads(void **state)
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, collect_in_thread, NULL), 0);
     OURO_BLOCKING
-    for (size_t i = 0; i < COUNT_OF(threads); i++) {
-        assert_int_equal(pthread_join(threads[i], &result), 0);
-        assert_null(result);
-    }
+        for (size_t i = 0; i < COUNT_OF(threads); i++) {
+            assert_int_equal(pthread_join(threads[i], &result), 0);
+            assert_null(result);
+        }
     ouro_gc_collect(2);
     assert_int_equal(ouro_gc_get_objects(-1, NULL, NULL), 0);
 }
@@ -841,7 +840,7 @@ static void cycles_across_threads(void **state)
         struct person *a = new_friends(false);
         assert_int_equal(pthread_create(&thread, NULL, drop_in_thread, a), 0);
         OURO_BLOCKING
-        pthread_join(thread, NULL);
+            pthread_join(thread, NULL);
         assert_int_equal(ouro_gc_collect(2), 2);
         assert_int_equal(destroyed, 2);
     }
@@ -881,8 +880,8 @@ static void note_thread(ouro_object *self)
     __atomic_fetch_add(&finalized_there, 1, __ATOMIC_SEQ_CST);
 }
 
-static ouro_type elsewhere_type = OURO_TYPE(struct person, OURO_REFS(struct person, friend_), .finalize = note_thread,
-                                            .destroy = person_destroy);
+static ouro_type elsewhere_type =
+    OURO_TYPE(struct person, OURO_REFS(struct person, friend_), .finalize = note_thread, .destroy = person_destroy);
 
 static void finalizers_on_their_own_thread(void **state)
 {
@@ -896,13 +895,13 @@ static void finalizers_on_their_own_thread(void **state)
     assert_int_equal(ouro_gc_collect(2), 1); /* not what has a finalizer */
     for (int i = 0; i < 10000 && __atomic_load_n(&finalized_there, __ATOMIC_SEQ_CST) == 0; i++)
         OURO_BLOCKING
-        usleep(1000);
+            usleep(1000);
     assert_int_equal(finalized_there, 1);
     assert_false(pthread_equal(finalizer_thread, pthread_self()));
     long found = 0;
     for (int i = 0; i < 10000 && found == 0; i++) { /* it may hold it a moment longer */
         OURO_BLOCKING
-        usleep(100);
+            usleep(100);
         found = ouro_gc_collect(2);
     }
     assert_int_equal(found, 1);

@@ -231,7 +231,8 @@ static size_t expect_stop(size_t from, size_t count, const char *env)
         bool good = SANITIZED ? !child_was_fine(status) /* the sanitizer may have been first */
                               : child_aborted(status) && lines_of(text) == 1 && strstr(text, "victim") != NULL;
         if (!good) {
-            print_error("%s (%s): status 0x%x, said: %s\n", cases[i].name, env != NULL ? env : "", (unsigned)status, text);
+            print_error("%s (%s): status 0x%x, said: %s\n", cases[i].name, env != NULL ? env : "", (unsigned)status,
+                        text);
             bad++;
         }
     }

@@ -240,8 +240,7 @@ static void thread_end(void *first)
 {
     pthread_t thread;
     atomic_store(&rounds, 0);
-    OURO_BLOCKING
-    {
+    OURO_BLOCKING {
         EXPECT(pthread_create(&thread, NULL, ends_with_objects, first) == 0);
         pthread_join(thread, NULL);
     }

@@ -1,19 +1,21 @@
 /* unit/gc/graph.c: see graph.h. */
 #include "graph.h"
 
+#include "gc/internal.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPECT(condition, ...)                                             \
-    do {                                                                   \
-        if (!(condition)) {                                                \
+#define EXPECT(condition, ...)                                                      \
+    do {                                                                            \
+        if (!(condition)) {                                                         \
             fprintf(stderr, "%s:%d: not so: " #condition ": ", __FILE__, __LINE__); \
-            fprintf(stderr, __VA_ARGS__);                                  \
-            fputc('\n', stderr);                                           \
-            abort();                                                       \
-        }                                                                  \
+            fprintf(stderr, __VA_ARGS__);                                           \
+            fputc('\n', stderr);                                                    \
+            abort();                                                                \
+        }                                                                           \
     } while (0)
 
 struct plain {
@@ -71,8 +73,8 @@ static void plain_destroy(ouro_object *self)
 
 static ouro_type types[KINDS] = {
     [KIND_MAP] = OURO_TYPE(struct plain, OURO_REFS(struct plain, refs[0], refs[1], refs[2])),
-    [KIND_ITEMS] =
-        OURO_TYPE_SIZED(struct listed, offsetof(struct listed, items), .item_size = sizeof(void *), .items_are_refs = true),
+    [KIND_ITEMS] = OURO_TYPE_SIZED(struct listed, offsetof(struct listed, items), .item_size = sizeof(void *),
+                                   .items_are_refs = true),
     [KIND_TRAVERSE] = OURO_TYPE(struct plain, .traverse = plain_traverse, .clear = plain_clear),
     [KIND_FINALIZE] =
         OURO_TYPE(struct plain, OURO_REFS(struct plain, refs[0], refs[1], refs[2]), .finalize = plain_finalize),
@@ -251,12 +253,13 @@ bool graph_collect_or_fail(struct graph *graph, int generation)
         struct graph_node *node = &graph->nodes[i];
         if (!node->alive)
             continue;
-        EXPECT(node->finalized >= finalized[i], "node %zu finalized %u times, not %u", i, node->finalized, finalized[i]);
+        EXPECT(node->finalized >= finalized[i], "node %zu finalized %u times, not %u", i, node->finalized,
+               finalized[i]);
         if (unreachable[i] && !node->marked) {
             node->alive = false;
             node->object = NULL;
-            EXPECT(node->destroyed == (node->kind == KIND_DESTROY || node->kind == KIND_ALL), "node %zu destroyed %u times",
-                   i, node->destroyed);
+            EXPECT(node->destroyed == (node->kind == KIND_DESTROY || node->kind == KIND_ALL),
+                   "node %zu destroyed %u times", i, node->destroyed);
         } else if (node->generation <= generation) {
             node->generation = generation < 2 ? generation + 1 : 2;
         }
@@ -304,6 +307,9 @@ static bool see(ouro_object *obj, void *arg)
 
 void graph_check(struct graph *graph)
 {
+    ouroi_world_stop();
+    EXPECT(ouroi_gc_check() == 0, "the heap is wrong");
+    ouroi_world_start();
     for (size_t i = 0; i < graph->count; i++)
         graph->nodes[i].marked = false;
     ouro_gc_get_objects(-1, see, graph);

@@ -22,12 +22,12 @@ struct graph_node {
     ouro_object *object; /* while it lives; borrowed */
     enum graph_kind kind;
     unsigned edge_count, room;
-    int *edges;        /* index of the referent, or -1 */
-    size_t held;       /* references from outside */
-    int generation;    /* as it should be */
-    bool alive;        /* as it should be */
-    bool resurrects;   /* its finalizer stores it */
-    bool saved;        /* it did */
+    int *edges;      /* index of the referent, or -1 */
+    size_t held;     /* references from outside */
+    int generation;  /* as it should be */
+    bool alive;      /* as it should be */
+    bool resurrects; /* its finalizer stores it */
+    bool saved;      /* it did */
     unsigned finalized, destroyed;
     bool marked;
     size_t in;

@@ -16,11 +16,12 @@
 
 static struct ouroi_os real;
 static unsigned long calls, first, last;
+static bool armed;
 
 static void *map(void *at, size_t bytes, unsigned flags, int *error)
 {
-    unsigned long n = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
-    if (n < first || n > last)
+    unsigned long n = __atomic_load_n(&armed, __ATOMIC_RELAXED) ? __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) : 0;
+    if (n == 0 || n < first || n > last)
         return real.map(at, bytes, flags, error);
     *error = -ENOMEM;
     return NULL;
@@ -41,15 +42,9 @@ static unsigned long failing;
 
 static void set_fault(bool begins)
 {
-    if (!begins) {
-        ouroi_os = real;
-        return;
-    }
-    real = ouroi_os;
-    calls = 0;
-    first = failing;
-    last = scenario.all_after ? ~0ul : failing;
-    ouroi_os.map = map;
+    if (begins)
+        calls = 0;
+    __atomic_store_n(&armed, begins, __ATOMIC_RELAXED);
 }
 
 /* Exits with 3 where the n-th request was never made. */
@@ -57,6 +52,10 @@ static void run(void *arg)
 {
     struct graph graph;
     (void)arg;
+    real = ouroi_os;
+    first = failing;
+    last = scenario.all_after ? ~0ul : failing;
+    ouroi_os.map = map; /* while there is one thread */
     graph_begin(&graph, 7);
     ouro_gc_disable();
     ouro_gc_set_workers(scenario.workers);
@@ -86,8 +85,9 @@ static unsigned run_all(void)
     for (failing = 1; failing < 1000; failing++) {
         int status = unit_in_child(run, NULL, text, sizeof text);
         if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3 && WEXITSTATUS(status) != 4))
-            fail_msg("request %lu (%u kinds, %u workers, generation %d, all %d): status %x: %s", failing, scenario.shape->kinds,
-                     scenario.workers, scenario.generation, scenario.all_after, (unsigned)status, text);
+            fail_msg("request %lu (%u kinds, %u workers, generation %d, all %d): status %x: %s", failing,
+                     scenario.shape->kinds, scenario.workers, scenario.generation, scenario.all_after, (unsigned)status,
+                     text);
         if (WEXITSTATUS(status) == 3)
             return failed;
         failed += WEXITSTATUS(status) == 0;
