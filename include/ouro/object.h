@@ -116,6 +116,17 @@ enum {
 };
 #define OURO_SHARED_SPECIAL_ ((uint64_t)1 << 63 | OURO_FLAG_ALIVE_ | OURO_FLAG_IMMORTAL_ | OURO_FLAG_DISTRIBUTED_)
 
+/* A distributed object has no owner, and its number in the place of the owner's count. */
+static inline bool ouro_count_distributed_(ouro_object *self, uint64_t shared, int64_t n)
+{
+    uint32_t number = (uint32_t)self->ouro_local_;
+    if ((shared & OURO_SHARED_SPECIAL_) != (OURO_FLAG_ALIVE_ | OURO_FLAG_DISTRIBUTED_) || number >= ouro_self_.room)
+        return false;
+    int64_t *count = &ouro_self_.counts[number];
+    __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+    return true;
+}
+
 OURO_ATTR_EXPORT void ouro_incref_slow_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_incref_ceiling_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_slow_(ouro_object *obj);
@@ -157,7 +168,7 @@ static inline void ouro_incref(void *obj)
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
     if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && number != OURO_NUMBER_NONE_, 1))
         __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
-    else
+    else if (!ouro_count_distributed_(self, shared, 1))
         ouro_incref_slow_(self);
 }
 
@@ -184,7 +195,8 @@ static inline void ouro_decref(void *obj)
                                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED),
                          1))
         return;
-    ouro_decref_slow_(self);
+    if (!ouro_count_distributed_(self, shared, -1))
+        ouro_decref_slow_(self);
 }
 
 static inline void *ouro_newref(void *obj)
@@ -353,6 +365,16 @@ typedef struct {
  *
  * A new reference to what the slot holds, or NULL; never a freed object. */
 OURO_ATTR_EXPORT void *ouro_slot_load(ouro_slot *slot);
+static inline void *ouro_slot_load_(ouro_slot *slot)
+{
+    /* The owner's object cannot die while the owner looks at it. */
+    ouro_object *obj = __atomic_load_n((ouro_object **)(void *)slot, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(obj == NULL || __atomic_load_n(&obj->ouro_owner_, __ATOMIC_RELAXED) != ouro_self_.number, 0))
+        return ouro_slot_load(slot);
+    ouro_incref(obj);
+    return obj;
+}
+#define ouro_slot_load(slot) ouro_slot_load_(slot)
 /* Stores obj (or NULL), taking a reference of its own; drops what the slot held. */
 OURO_ATTR_EXPORT void ouro_slot_store(ouro_slot *slot, void *obj);
 /* obj's reference moves in, that of what the slot held moves out. */
