@@ -11,8 +11,6 @@
 
 #include <errno.h>
 
-enum { AHEAD = 8 }; /* objects that are asked for ahead of time */
-
 /* What clearing cannot free: objects with traverse and no clear, in cycles of references that only traverse knows, and
  * such objects that these lead to by such references. Others of the kind are freed one after the other. */
 
@@ -104,7 +102,7 @@ void ouroi_death_prepare(const struct ouroi_search *search, bool save)
     }
     for (size_t i = 0; (save || search->complex) && i < search->dead.count; i++) {
         if (save) /* the garbage list holds it */
-            ouroi_state_set(ouroi_state_of(search->dead.items[i]), OUROI_STATE_OLD2);
+            ouroi_state_set(ouroi_state_at(search->dead.items[i]), OUROI_STATE_OLD2);
         else
             ouro_incref(search->dead.items[i]);
     }
@@ -131,6 +129,14 @@ static void drop_living(ouro_object *referent, void *arg)
         ouro_decref(referent);
 }
 
+OUROI_INLINE void drop_referent(struct ouroi_searcher *searcher, ouro_object *referent, bool flag)
+{
+    (void)searcher;
+    (void)flag;
+    if (!is_dead(referent))
+        ouro_decref(referent);
+}
+
 static void drop_and_clear(ouro_object **at)
 {
     ouro_object *referent = *at;
@@ -143,7 +149,7 @@ static void drop_and_clear(ouro_object **at)
 static void drop_outside(ouro_object *obj, const ouro_type *type)
 {
     if (type->destroy == NULL) {
-        ouroi_object_traverse(obj, type, drop_living, NULL);
+        ouroi_visit_each(NULL, obj, type, drop_referent, false, drop_living);
         return;
     }
     for (size_t i = 0; i < type->ref_count; i++)
@@ -153,52 +159,59 @@ static void drop_outside(ouro_object *obj, const ouro_type *type)
         drop_and_clear((ouro_object **)(void *)((char *)obj + type->size) + i);
 }
 
-static void drop_all(ouro_object *const *dead, size_t count)
+/* Those that are more than memory are told by the lowest bit of their address in the list. */
+#define ODD ((uintptr_t)1)
+
+static void drop_all(const struct ouroi_list *dead)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            __builtin_prefetch(dead[i + AHEAD]);
-        drop_outside(dead[i], ouroi_type_of(dead[i]));
+    for (size_t i = 0; i < dead->count; i++) {
+        ouro_object *obj = dead->items[i];
+        ouroi_list_prefetch(dead, i, dead->count);
+        const ouro_type *type = ouroi_type_of(obj);
+        drop_outside(obj, type);
+        /* relaxed: only this thread knows it */
+        bool seen = (ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0;
+        if (seen || type->destroy != NULL)
+            dead->items[i] = (void *)((uintptr_t)obj | ODD);
     }
 }
 
-static void free_each(ouro_object *const *dead, size_t count, bool destroys)
+static void free_odd(ouro_object *obj)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            __builtin_prefetch(dead[i + AHEAD], 1);
-        /* relaxed: only this thread knows it */
-        if ((ouroi_atomic_load_relaxed(&dead[i]->ouro_shared_) & OURO_FLAG_SEEN_) != 0) /* its block waits in limbo */
-            ouroi_state_set(ouroi_state_of(dead[i]), OUROI_STATE_YOUNG);
-        if (destroys && ouroi_type_of(dead[i])->destroy != NULL)
-            ouroi_object_destroy(dead[i]);
+    /* relaxed: the same */
+    if ((ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0) /* its block waits in limbo */
+        ouroi_state_set(ouroi_state_at(obj), OUROI_STATE_YOUNG);
+    ouroi_object_destroy(obj);
+}
+
+/* Frees some of the dead, all that there are in a run. A pool that has nothing else goes back as it is. */
+static void free_run(struct ouroi_run *run, void **dead, size_t count, bool odd)
+{
+    if (!odd && run->kind == OUROI_RUN_POOL && !ouroi_options.secure &&
+        ouroi_pool_free_all(ouroi_pool_of(run), (uint32_t)count))
+        return;
+    for (size_t i = 0; odd && i < count; i++) {
+        if (((uintptr_t)dead[i] & ODD) != 0)
+            free_odd((ouro_object *)((uintptr_t)dead[i] & ~ODD));
         else
             ouroi_object_release_memory(dead[i]);
     }
+    if (!odd)
+        ouroi_object_release_many(dead, count);
 }
 
-/* A pool in which all are dead goes back as it is. */
-static void free_by_pools(const struct ouroi_search *search)
+static void free_all(const struct ouroi_list *dead)
 {
-    ouro_object *const *dead = (ouro_object *const *)search->dead.items;
-    for (size_t i = 0; i < search->patch_count; i++) {
-        const struct ouroi_patch *patch = &search->patches[i];
-        if (patch->dead == 0)
-            continue;
-        if (patch->run->kind != OUROI_RUN_POOL || !ouroi_pool_free_all(ouroi_pool_of(patch->run), patch->dead))
-            free_each(dead, patch->dead, false);
-        dead += patch->dead;
+    drop_all(dead);
+    for (size_t i = 0; i < dead->count;) {
+        /* relaxed: it has living blocks */
+        struct ouroi_run *run = ouroi_atomic_load_relaxed(&ouroi_slice_at(dead->items[i])->run);
+        uintptr_t odd = 0;
+        size_t first = i;
+        while (i < dead->count && (uintptr_t)dead->items[i] - run->start < run->bytes)
+            odd |= (uintptr_t)dead->items[i++];
+        free_run(run, &dead->items[first], i - first, (odd & ODD) != 0);
     }
-}
-
-static void free_all(const struct ouroi_search *search)
-{
-    ouro_object *const *dead = (ouro_object *const *)search->dead.items;
-    drop_all(dead, search->dead.count);
-    if (search->plain)
-        free_by_pools(search);
-    else
-        free_each(dead, search->dead.count, search->destroys);
 }
 
 /* One that lives on, because what its clear was to drop was not, or because that made it known, is old. */
@@ -207,7 +220,7 @@ static void clear_all(const struct ouroi_search *search)
     for (size_t i = 0; i < search->dead.count; i++)
         ouroi_object_clear(search->dead.items[i]);
     for (size_t i = 0; i < search->dead.count; i++) {
-        ouroi_state_set(ouroi_state_of(search->dead.items[i]), OUROI_STATE_OLD2);
+        ouroi_state_set(ouroi_state_at(search->dead.items[i]), OUROI_STATE_OLD2);
         ouro_decref(search->dead.items[i]);
     }
 }
@@ -217,5 +230,5 @@ void ouroi_death_free(const struct ouroi_search *search)
     if (search->complex)
         clear_all(search);
     else
-        free_all(search);
+        free_all(&search->dead);
 }

@@ -164,8 +164,6 @@ struct ouroi_search {
     bool destroys;                /* some have destroy */
     bool distributed;             /* some are counted by each thread for itself */
     bool hinted, misled;          /* hints were used; and failed */
-    bool plain;  /* their types are nothing but maps, and nobody ever saw them from outside; the list of the
-                                     dead is in the order of the patches, which have not changed */
     bool listed; /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
     size_t searcher_room;

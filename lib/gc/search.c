@@ -381,7 +381,7 @@ static void settle_table(struct ouroi_search *search)
         const struct ouroi_entry *entry = &search->table.entries[i];
         if (entry->object == NULL || entry->kind == OUROI_ENTRY_KEY)
             continue;
-        int8_t *state = ouroi_state_of(entry->object);
+        int8_t *state = ouroi_state_at(entry->object);
         if (OURO_DEBUG && entry->kind == OUROI_ENTRY_COUNT && entry->seen > entry->count)
             ouroi_search_fail_visits(&search->searchers[0], entry->object);
         ouroi_state_set(state, entry->kind == OUROI_ENTRY_HINT ? OUROI_STATE_REACHED
@@ -636,7 +636,8 @@ static bool list_keys(struct ouroi_search *search)
     return true;
 }
 
-static bool is_plain(const struct ouroi_search *search)
+/* Whether some may have to be listed for more than that they are dead. */
+static bool some_are_odd(const struct ouroi_search *search)
 {
     bool odd = false;
     uint64_t flags = 0;
@@ -644,14 +645,14 @@ static bool is_plain(const struct ouroi_search *search)
         odd |= search->searchers[w].odd;
         flags |= search->searchers[w].flags;
     }
-    return !odd && (flags & (OURO_FLAG_SEEN_ | OURO_FLAG_DISTRIBUTED_)) == 0;
+    return odd || (flags & (OURO_FLAG_SEEN_ | OURO_FLAG_DISTRIBUTED_)) != 0;
 }
 
 static int list_dead(struct ouroi_search *search)
 {
     if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
         return -ENOMEM;
-    search->plain = is_plain(search);
+    bool odd = some_are_odd(search);
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
         for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {
@@ -660,7 +661,7 @@ static int list_dead(struct ouroi_search *search)
                 ouro_object *obj = ouroi_patch_object(patch, ouroi_mask_next(&mask, at));
                 search->dead.items[search->dead.count++] = obj;
                 OURO_ASSERT(ouroi_object_is_alive(obj));
-                if (!search->plain && !list_dead_object(search, obj))
+                if (odd && !list_dead_object(search, obj))
                     return -ENOMEM;
             }
         }
@@ -733,14 +734,14 @@ static int sweep_dead(struct ouroi_search *search)
     size_t count = search->dead.count;
     int8_t after = ouroi_state_after(search->generation);
     set_dead_candidates(search, false);
-    search->plain = false;
     search->dead.count = search->seen.count = search->dead_keys.count = 0;
     search->complex = search->unclearable = search->destroys = search->distributed = false;
     bool listed = true;
     for (size_t i = 0; i < count; i++) {
         ouro_object *obj = search->dead.items[i];
-        int8_t *state = ouroi_state_of(obj);
+        int8_t *state = ouroi_state_at(obj);
         bool is_dead = *state == OUROI_STATE_INTERNAL;
+        ouroi_list_prefetch(&search->dead, i, count);
         ouroi_state_set(state, is_dead ? OUROI_STATE_DEAD : after);
         if (is_dead) {
             search->dead.items[search->dead.count++] = obj;
@@ -784,7 +785,8 @@ int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *key
     search->dead.count = 0;
     for (size_t i = 0; i < count; i++) {
         ouro_object *obj = search->dead.items[i];
-        int8_t *state = ouroi_state_of(obj);
+        int8_t *state = ouroi_state_at(obj);
+        ouroi_list_prefetch(&search->dead, i, count);
         if (state == NULL || *state != OUROI_STATE_DEAD)
             continue; /* freed, or taken out of the collector's hands */
         ouroi_state_set(state, OUROI_STATE_YOUNG);
@@ -800,7 +802,8 @@ int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *key
         ouro_object *obj = search->dead.items[i];
         if (OURO_DEBUG)
             mine->from = obj;
-        ouroi_object_traverse(obj, ouroi_type_of(obj), subtract_visit, mine);
+        ouroi_list_prefetch(&search->dead, i, search->dead.count);
+        ouroi_visit_each(mine, obj, ouroi_type_of(obj), ouroi_subtract_visit, false, subtract_visit);
         /* A living map's reference to the value of a dead key keeps nothing alive.
          * relaxed: the world is stopped */
         if (search->has_maps && (ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0)
@@ -812,7 +815,7 @@ int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *key
     settle_table(search);
     reach_keys(search);
     for (size_t i = 0; i < search->dead.count; i++) {
-        int8_t *state = ouroi_state_of(search->dead.items[i]);
+        int8_t *state = ouroi_state_at(search->dead.items[i]);
         if (ouroi_state_is_unreached(*state) && *state != OUROI_STATE_INTERNAL)
             reach_root(mine, search->dead.items[i], state);
     }
@@ -826,10 +829,10 @@ int ouroi_search_spare(struct ouroi_search *search, const struct ouroi_list *roo
         return -ENOMEM;
     struct ouroi_searcher *mine = &search->searchers[0];
     for (size_t i = 0; i < search->dead.count; i++)
-        ouroi_state_set(ouroi_state_of(search->dead.items[i]), OUROI_STATE_INTERNAL);
+        ouroi_state_set(ouroi_state_at(search->dead.items[i]), OUROI_STATE_INTERNAL);
     set_dead_candidates(search, true);
     for (size_t i = 0; i < roots->count; i++) {
-        int8_t *state = ouroi_state_of(roots->items[i]);
+        int8_t *state = ouroi_state_at(roots->items[i]);
         if (*state == OUROI_STATE_INTERNAL)
             reach_root(mine, roots->items[i], state);
     }

@@ -15,6 +15,20 @@ OUROI_INLINE struct ouroi_slice *ouroi_slice_at(const void *p)
     return OUROI_LIKELY(slice != NULL) ? slice : ouroi_slice_find((uintptr_t)p);
 }
 
+/* ouroi_state_of, inline. */
+OUROI_INLINE int8_t *ouroi_state_at(const void *p)
+{
+    struct ouroi_slice *slice = ouroi_slice_at(p);
+    return OUROI_LIKELY(slice != NULL && slice->states != NULL) ? ouroi_slice_state(slice, (uintptr_t)p) : NULL;
+}
+
+/* Asks for an object of a list that is walked, ahead of time. */
+OUROI_INLINE void ouroi_list_prefetch(const struct ouroi_list *list, size_t index, size_t count)
+{
+    if (index + OUROI_QUEUE < count)
+        __builtin_prefetch(list->items[index + OUROI_QUEUE]);
+}
+
 OUROI_INLINE bool ouroi_state_is_counted(int8_t state) /* -(1 + n), n > 0 */
 {
     return (uint8_t)(state + OUROI_COUNT_MAX + 1) < OUROI_COUNT_MAX;

@@ -140,6 +140,24 @@ OUROI_INLINE void release(struct ouroi_object_thread *self, ouro_object *obj, bo
     }
 }
 
+void ouroi_object_release_many(void *const *objects, size_t count)
+{
+    struct ouroi_object_thread *self = ouroi_object_self;
+    struct ouroi_heap *heap = ouroi_nodes_self;
+    int64_t given = OUROI_OWNED_GET(&self->allowance) + (int64_t)count;
+    for (size_t i = 0; i < count; i++) {
+        ouro_object *obj = objects[i];
+        if (i + 8 < count)
+            __builtin_prefetch(objects[i + 8], 1);
+        if (OUROI_UNLIKELY(ouroi_options.secure))
+            ouroi_object_note_grave(obj);
+        /* relaxed: it is the caller's alone */
+        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(ouroi_atomic_load_relaxed(&obj->ouro_shared_));
+        ouroi_nodes_free(heap, obj);
+    }
+    OUROI_OWNED_SET(&self->allowance, given < self->granted ? given : self->granted);
+}
+
 void ouroi_object_release_memory(ouro_object *obj)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: it is the caller's alone, */

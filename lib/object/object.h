@@ -122,6 +122,8 @@ void ouroi_object_clear(ouro_object *obj);
 void ouroi_object_destroy(ouro_object *obj);
 /* Only the memory (and its state) of a dead object goes back. */
 void ouroi_object_release_memory(ouro_object *obj);
+/* The same for many tracked objects without SEEN. */
+void ouroi_object_release_many(void *const *objects, size_t count);
 
 /* Called where an object dies by its counts, after finalize and before clear, if SEEN is set: weakref clears and calls
  * back. */
