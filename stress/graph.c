@@ -3,6 +3,7 @@
 #include "graph.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void node_finalize(ouro_object *self);
@@ -313,6 +314,19 @@ void hand_done(struct hand *hand)
     hand->shadows = NULL;
 }
 
+/* For who has to find out why. */
+static void describe(const struct shadow *shadow)
+{
+    const struct node *node = shadow->node;
+    const ouro_object *header = &node->base;
+    fprintf(
+        stderr,
+        "\nnode %p: %lld references, %d deaths, finalized %d times; header: local %d, owner %x, shared %llx; level %u\n",
+        (const void *)node, (long long)atomic_load(&shadow->references), atomic_load(&shadow->deaths),
+        atomic_load(&shadow->finalized), header->ouro_local_, header->ouro_owner_,
+        (unsigned long long)header->ouro_shared_, node->level);
+}
+
 static void check_list(struct shadow **link)
 {
     while (*link != NULL) {
@@ -324,6 +338,8 @@ static void check_list(struct shadow **link)
             free(shadow);
             continue;
         }
+        if (references <= 0 || ouro_refcount(shadow->node) != (size_t)references)
+            describe(shadow);
         CHECK(references > 0); /* none left, and not dead */
         CHECK(shadow->node->magic == NODE_MAGIC && shadow->node->shadow == shadow);
         CHECK(ouro_refcount(shadow->node) == (size_t)references);

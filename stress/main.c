@@ -118,6 +118,7 @@ static void meet(void (*check)(void))
         pthread_cond_wait(&meeting.changed, &meeting.lock);
     pthread_mutex_unlock(&meeting.lock);
     ouro_blocking_end();
+    ouro_safepoint(); /* what threads that ended left to others */
     check();
     pthread_mutex_lock(&meeting.lock);
     atomic_store(&meeting.asked, false);
@@ -152,6 +153,7 @@ void run_checked(unsigned count, void (*work)(unsigned index), void (*check)(voi
     for (unsigned i = 0; i < count; i++)
         pthread_join(threads[i], NULL);
     ouro_blocking_end();
+    ouro_safepoint();
     if (check != NULL)
         check();
 }

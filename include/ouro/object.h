@@ -94,7 +94,7 @@ OURO_ATTR_EXPORT void ouro_immortalize(void *obj);
 OURO_ATTR_EXPORT bool ouro_is_immortal(const void *obj);
 
 /* For an object that many threads share and count all the time: from now on each thread counts for itself, with no
- * contention; the object is freed by a collection that finds the sum zero. Idempotent.
+ * contention; the object is freed by a collection that finds the sum zero. Idempotent. A safepoint; stops the world.
  * Returns 0; or -1 and ENOMEM, or EINVAL for an immortal object. */
 OURO_ATTR_EXPORT int ouro_distribute(void *obj);
 
@@ -116,10 +116,24 @@ enum {
 };
 #define OURO_SHARED_SPECIAL_ ((uint64_t)1 << 63 | OURO_FLAG_ALIVE_ | OURO_FLAG_IMMORTAL_ | OURO_FLAG_DISTRIBUTED_)
 
+/* A distributed object has no owner, and its number in the place of the owner's count. */
+static inline bool ouro_count_distributed_(ouro_object *self, uint64_t shared, int64_t n)
+{
+    uint32_t number = (uint32_t)self->ouro_local_;
+    if ((shared & OURO_SHARED_SPECIAL_) != (OURO_FLAG_ALIVE_ | OURO_FLAG_DISTRIBUTED_) || number >= ouro_self_.room)
+        return false;
+    int64_t *count = &ouro_self_.counts[number];
+    __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+    return true;
+}
+
 OURO_ATTR_EXPORT void ouro_incref_slow_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_incref_ceiling_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_slow_(ouro_object *obj);
 OURO_ATTR_EXPORT void ouro_decref_last_(ouro_object *obj);
+
+/* A thread that is not registered has that: it registers first. */
+#define OURO_NUMBER_NONE_ 0xffffu
 
 /* The owner's count is read by statistics and debuggers while its owner changes it: ThreadSanitizer is to know. */
 #if defined(__SANITIZE_THREAD__)
@@ -151,9 +165,10 @@ static inline void ouro_incref(void *obj)
         return;
     }
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
-    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_, 1))
+    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && ouro_self_.number != OURO_NUMBER_NONE_,
+                         1))
         __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
-    else
+    else if (!ouro_count_distributed_(self, shared, 1))
         ouro_incref_slow_(self);
 }
 
@@ -173,13 +188,15 @@ static inline void ouro_decref(void *obj)
     /* Where references are left, this thread's or, of a count that is not merged, possibly the owner's. */
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
     if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ &&
+                             ouro_self_.number != OURO_NUMBER_NONE_ &&
                              (shared >> 32) > (OURO_SHARED_ZERO_ >> 32) + (shared >> 1 & 1),
                          1) &&
         __builtin_expect(__atomic_compare_exchange_n(&self->ouro_shared_, &shared, shared - OURO_SHARED_ONE_, false,
                                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED),
                          1))
         return;
-    ouro_decref_slow_(self);
+    if (!ouro_count_distributed_(self, shared, -1))
+        ouro_decref_slow_(self);
 }
 
 static inline void *ouro_newref(void *obj)
@@ -348,6 +365,16 @@ typedef struct {
  *
  * A new reference to what the slot holds, or NULL; never a freed object. */
 OURO_ATTR_EXPORT void *ouro_slot_load(ouro_slot *slot);
+static inline void *ouro_slot_load_(ouro_slot *slot)
+{
+    /* The owner's object cannot die while the owner looks at it. */
+    ouro_object *obj = __atomic_load_n((ouro_object **)(void *)slot, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(obj == NULL || __atomic_load_n(&obj->ouro_owner_, __ATOMIC_RELAXED) != ouro_self_.number, 0))
+        return ouro_slot_load(slot);
+    ouro_incref(obj);
+    return obj;
+}
+#define ouro_slot_load(slot) ouro_slot_load_(slot)
 /* Stores obj (or NULL), taking a reference of its own; drops what the slot held. */
 OURO_ATTR_EXPORT void ouro_slot_store(ouro_slot *slot, void *obj);
 /* obj's reference moves in, that of what the slot held moves out. */

@@ -49,6 +49,8 @@ struct ouro_self_ {
     uint16_t number;
     uint16_t zero;
     uint32_t registered;
+    uint32_t room;   /* of `counts` */
+    int64_t *counts; /* what this thread counts of distributed objects, by their numbers */
 };
 OURO_ATTR_EXPORT extern __thread struct ouro_self_ ouro_self_ __attribute__((tls_model("initial-exec")));
 

@@ -25,6 +25,8 @@ static int attach(struct ouroi_thread *thread)
     OUROI_OWNED_SET(&self->granted, 0);
     thread->nodes = ouroi_nodes_self;
     ouroi_object_self = self;
+    ouro_self_.counts = self->counts;
+    ouro_self_.room = (uint32_t)self->counts_room;
     if (ouroi_object_has_orphans())
         ouroi_thread_request(thread, OUROI_REQUEST_OTHER); /* for its first safepoint */
     return 0;
@@ -41,6 +43,7 @@ static void detach(struct ouroi_thread *thread)
 {
     drain_all(thread);
     ouroi_limbo_leave(ouroi_object_self);
+    ouro_self_.room = 0;
     ouroi_distributed_leave(ouroi_object_self);
     ouroi_nodes_detach();
     thread->nodes = NULL;

@@ -167,6 +167,13 @@ void ouro_incref_ceiling_(ouro_object *obj)
     OUROI_OWNED_SET(&obj->ouro_local_, INT32_MAX / 2);
 }
 
+/* The thread may have come by the owner's number when it registered just now. */
+static bool is_own(const ouro_object *obj)
+{
+    /* relaxed: only a thread itself makes its number an owner */
+    return ouro_self_.number != OUROI_NUMBER_NONE && ouroi_atomic_load_relaxed(&obj->ouro_owner_) == ouro_self_.number;
+}
+
 void ouro_incref_slow_(ouro_object *obj)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: flags that the caller saw already */
@@ -174,14 +181,26 @@ void ouro_incref_slow_(ouro_object *obj)
         ouroi_object_misuse(obj, "incref of a freed object:");
     if ((shared & OURO_FLAG_IMMORTAL_) != 0)
         return;
+    ouroi_thread_get(); /* without memory the thread counts all the same */
     if ((shared & OURO_FLAG_DISTRIBUTED_) != 0)
         ouroi_distributed_add(obj, 1);
-    else
+    else if (shared >> 63 != 0)
         immortalize(obj); /* the ceiling */
+    else if (is_own(obj))
+        ouro_incref(obj);
+    else
+        /* relaxed: the caller holds a reference already */
+        ouroi_atomic_fetch_add_relaxed(&obj->ouro_shared_, OURO_SHARED_ONE_);
 }
 
 void ouro_decref_slow_(ouro_object *obj)
 {
+    if (!ouro_self_.registered)
+        ouroi_thread_get(); /* without memory the thread counts all the same */
+    if (is_own(obj)) {
+        ouro_decref(obj);
+        return;
+    }
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: a first guess for the swap */
     for (;;) {
         if (OUROI_UNLIKELY((shared & OURO_FLAG_ALIVE_) == 0))
@@ -202,7 +221,7 @@ void ouro_decref_slow_(ouro_object *obj)
             ouroi_object_misuse(obj, "count below zero");
         bool queue = !merged && count <= 0 && (shared & OURO_FLAG_QUEUED_) == 0;
         uint64_t next = (shared - OURO_SHARED_ONE_) | (queue ? OURO_FLAG_QUEUED_ : 0);
-        /* [MERGE drop] release and acquire, pairs with [MERGE publish], and with the drops of others: the last one sees what
+        /* [MERGE drop] release and acquire, pairs with [MERGE publish], [MERGE look], and with the drops of others: the last one sees what
          * all wrote to the object. */
         if (!ouroi_atomic_cas_acq_rel(&obj->ouro_shared_, &shared, next))
             continue;
@@ -216,8 +235,7 @@ void ouro_decref_slow_(ouro_object *obj)
 
 void ouro_decref_last_(ouro_object *obj)
 {
-    /* [MERGE last] acquire, pairs with [MERGE drop]: others took references and dropped them; what they did with the object
-     * comes before its death */
+    /* [MERGE look] acquire, pairs with [MERGE drop]: what others did to the object before they dropped it */
     uint64_t shared = ouroi_atomic_load_acquire(&obj->ouro_shared_);
     if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
                      (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {

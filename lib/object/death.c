@@ -343,10 +343,13 @@ static void ask(struct ouroi_thread *thread, void *arg)
 void ouroi_object_leave_dying(struct ouroi_object_thread *self)
 {
     ouro_object *obj;
+    bool some = self->dying != NULL;
     while ((obj = self->dying) != NULL) {
         self->dying = link_of(obj);
         push_shared(&orphans, obj);
     }
+    if (some)
+        ouroi_thread_each(ask, NULL);
 }
 
 void ouroi_object_leave_orphan(ouro_object *obj)

@@ -53,8 +53,9 @@ static OUROI_COLD void add_slowly(struct ouroi_object_thread *self, uint32_t num
         int64_t *more = ouroi_heap_realloc(self->counts, room * sizeof *more);
         if (more != NULL) {
             memset(more + self->counts_room, 0, (room - self->counts_room) * sizeof *more);
-            self->counts = more;
+            self->counts = ouro_self_.counts = more;
             self->counts_room = room;
+            ouro_self_.room = (uint32_t)room;
             self->counts[number] += n;
             return;
         }

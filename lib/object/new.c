@@ -109,7 +109,8 @@ void *ouro_new(ouro_type *type)
     size_t bin = offsetof(struct ouroi_heap, bins[0].current) + ouroi_atomic_load_acquire(&private->bin);
     struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_object_thread *self = NULL;
-    if (private->tracked) {
+    /* Where the type has no place yet, either will do: neither heap has a block of class 0. */
+    if (OUROI_OWNED_GET_PLAIN(&private->tracked)) {
         heap = ouroi_nodes_self;
         self = ouroi_object_self;
         if (OUROI_UNLIKELY(self->allowance <= 0))

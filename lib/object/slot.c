@@ -27,7 +27,7 @@ static OUROI_COLD bool join(void)
     return ouroi_thread_get() != NULL;
 }
 
-void *ouro_slot_load(ouro_slot *slot)
+void *(ouro_slot_load)(ouro_slot *slot)
 {
     if (OUROI_UNLIKELY(!ouro_self_.registered) && !join())
         return NULL;

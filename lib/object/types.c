@@ -31,7 +31,7 @@ static bool is_wrong(const ouro_type *type)
 
 static int give_number(ouro_type *type, struct ouroi_type *private)
 {
-    private->tracked = type->ref_count != 0 || type->items_are_refs || type->traverse != NULL;
+    OUROI_OWNED_SET(&private->tracked, type->ref_count != 0 || type->items_are_refs || type->traverse != NULL);
     bool callbacks = type->finalize != NULL || type->destroy != NULL || type->clear != NULL;
     private->plain = !private->tracked && !callbacks && !ouroi_options.secure; /* whose dead are remembered */
     private->maps_only = private->tracked && type->traverse == NULL && !callbacks;

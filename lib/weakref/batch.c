@@ -22,6 +22,7 @@ static struct ouroi_weak_target *find_target(const ouro_object *object)
 /* The place of ref in the table, or the empty one where it belongs. */
 static struct ouroi_weak_call *find_call(const struct ouroi_weak_batch *batch, const void *ref)
 {
+    OURO_ASSERT(batch->call_room != 0);
     size_t i = ouroi_weak_place(ref, batch->call_room);
     while (batch->calls[i].ref != NULL && batch->calls[i].ref != ref)
         i = (i + 1) & (batch->call_room - 1);

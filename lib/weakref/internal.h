@@ -86,7 +86,7 @@ struct ouroi_weak_target *ouroi_weak_place_for(struct ouroi_weak_shard *shard, o
 void ouroi_weak_target_settle(struct ouroi_weak_shard *shard, struct ouroi_weak_target *target);
 
 /* Clears all weak references to the target, takes it out of maps and out of the table, and adds what is to be done to
- * *death. batch: whose garbage is not called back; or NULL. */
+ * *death. batch: the world is stopped, and weak references that are garbage are not called back; NULL: it runs. */
 void ouroi_weak_detach(struct ouroi_weak_shard *shard, struct ouroi_weak_target *target,
                        const struct ouroi_weak_batch *batch, struct ouroi_weak_death *death);
 void ouroi_weak_call_back(ouro_weakref *first);

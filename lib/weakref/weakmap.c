@@ -2,8 +2,8 @@
  *
  * Owns        the maps' tables, and an entry (struct ouroi_weak_entry) for each slot that is not empty.
  * Invariants  a slot's entry is on the list of its key, or was taken off it by the key's death, which then found no slot in
- *             the map and left the entry to whoever had emptied that. A table is at most three quarters full, but for
- *             linear probing's empty slot.
+ *             the map and left the entry to whoever had emptied that. A table is at most three quarters full, so that
+ *             probing ends at an empty slot.
  * Sync        a map's lock is one of a fixed number, chosen by its address, so that fork and the check know them all. It
  *             guards the table. Who holds a shard's lock may take it, not the other way round: an entry is linked before
  *             its slot is filled and unlinked after the slot is emptied; under the shard's lock an entry that is on a list

@@ -86,16 +86,14 @@ static void stop_here(void *context)
     if (!may_stop(thread, context))
         return;
     uint32_t state = OUROI_RUNNING | OUROI_ASKED;
-    thread->by_signal = true;
+    OUROI_OWNED_SET(&thread->by_signal, true);
     ouroi_sleep_begin();
     /* [STATE answer] seq_cst, pairs with [STATE stop]: all that the thread did */
     if (ouroi_atomic_cas_seq_cst(&thread->state, &state, OUROI_STOPPED)) {
         ouroi_stop_report();
         ouroi_sleep_while_stopped(thread);
-        ouroi_grace_note(thread);
-    } else {
-        thread->by_signal = false;
     }
+    OUROI_OWNED_SET(&thread->by_signal, false);
     ouroi_sleep_end();
 }
 

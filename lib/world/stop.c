@@ -214,8 +214,7 @@ static void let_go(struct ouroi_thread *thread)
         ouroi_atomic_fetch_and_seq_cst(&words->request, ~(uint32_t)OUROI_REQUEST_STOP);
     if (ouroi_atomic_load_relaxed(&thread->state) != OUROI_STOPPED) /* relaxed: nobody else changes it now */
         return;
-    bool by_signal = thread->by_signal;
-    thread->by_signal = false;
+    bool by_signal = OUROI_OWNED_GET(&thread->by_signal);
     /* [STATE start] seq_cst, pairs with [STATE enter] and [STATE stopped]: what the stopper did. A thread that the signal
      * stopped is never BLOCKING, when others might use its counts. */
     ouroi_atomic_store_seq_cst(&thread->state, by_signal ? OUROI_RUNNING : OUROI_BLOCKING);

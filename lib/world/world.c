@@ -271,8 +271,10 @@ bool ouroi_grace_passed(uint64_t epoch)
     for (struct ouroi_thread *thread = ouroi_threads_first(); thread != NULL; thread = thread->next) {
         /* [STATE grace] seq_cst, pairs with [STATE leave]: its reads before it left */
         uint32_t state = ouroi_atomic_load_seq_cst(&thread->state);
+        /* Who was stopped by the signal may be between a look at a slot and its look at the object. */
+        bool cut = (state & OUROI_STATE_MASK) == OUROI_STOPPED && OUROI_OWNED_GET(&thread->by_signal);
         /* [GRACE look] acquire, pairs with [GRACE note]: its reads before it noted the epoch */
-        if ((state & OUROI_STATE_MASK) == OUROI_RUNNING && ouroi_atomic_load_acquire(&thread->grace) < epoch)
+        if (((state & OUROI_STATE_MASK) == OUROI_RUNNING || cut) && ouroi_atomic_load_acquire(&thread->grace) < epoch)
             return false;
     }
     return true;
@@ -425,7 +427,7 @@ static void enter_struct_locked(struct ouroi_thread *thread)
     prctl(PR_GET_NAME, thread->name, 0, 0, 0);
     thread->pthread = (uintptr_t)pthread_self();
     thread->depth = 0;
-    thread->by_signal = false;
+    OUROI_OWNED_SET(&thread->by_signal, false);
     ouro_self_ = (struct ouro_self_){ .number = thread->number, .registered = 1 };
     ouroi_thread_self = thread;
     /* [PIN set] seq_cst, pairs with [PIN look]: the words as they begin */

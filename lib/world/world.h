@@ -49,7 +49,7 @@ enum {
 struct ouroi_thread {
     uint32_t state;          /* enum ouroi_state; a futex word */
     uint16_t number;         /* OUROI_NUMBER_NONE: beyond the last number; objects it makes have no owner */
-    bool by_signal;          /* stopped by the signal */
+    bool by_signal;          /* stopped by the signal; its own to write, meant where it is STOPPED */
     bool late;               /* has been named in this stop of the world */
     uint32_t depth;          /* blocking regions, by the thread alone */
     struct ouro_self_ *self; /* the thread's words, NULL when it is gone */
@@ -120,7 +120,7 @@ size_t ouroi_thread_count(void); /* that are registered */
 
 /* Grace periods, for memory that readers without a lock may still look at. The epoch goes up by ouroi_grace_begin, which asks
  * every running thread to pass a safepoint, and returns the number to wait for; ouroi_grace_passed says whether every thread
- * has since then been at a safepoint, in a blocking region or stopped. [GRACE] Neither waits. */
+ * has since then been at a safepoint, in a blocking region or stopped at one; not by the signal. [GRACE] Neither waits. */
 uint64_t ouroi_grace_begin(void);
 bool ouroi_grace_passed(uint64_t epoch);
 
