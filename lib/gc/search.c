@@ -386,12 +386,23 @@ static int prepare_searchers(struct ouroi_search *search, unsigned workers)
     return 0;
 }
 
+static void free_parcels(struct ouroi_searcher *searcher)
+{
+    for (size_t i = 0; i < searcher->parcel_memory.count; i++)
+        ouroi_parallel_free_parcels(searcher->parcel_memory.items[i]);
+    ouroi_list_reset(&searcher->parcel_memory);
+    searcher->empty = NULL;
+    memset(searcher->parcels, 0, sizeof searcher->parcels);
+}
+
 void ouroi_search_free_searchers(struct ouroi_search *search)
 {
     for (size_t w = 0; w < search->searcher_room; w++) {
         ouroi_list_free(&search->searchers[w].stack);
         ouroi_list_free(&search->searchers[w].maps);
         ouroi_list_free(&search->searchers[w].roots);
+        free_parcels(&search->searchers[w]);
+        ouroi_list_free(&search->searchers[w].parcel_memory);
         ouroi_table_free(&search->searchers[w].own_table);
     }
     void *items = search->searchers;
@@ -510,6 +521,12 @@ int ouroi_search_run(struct ouroi_search *search, unsigned most_workers)
         search->dead_count += patch->dead;
         search->candidates += patch->dead + patch->reached;
     }
+    for (unsigned w = 0; w < search->workers; w++) {
+        search->near += search->searchers[w].near;
+        search->far += search->searchers[w].far;
+    }
+    if (search->near + search->far == 0) /* there is one node */
+        search->near = search->candidates - search->dead_count;
     if (list_dead(search) != 0)
         return -ENOMEM;
     search->listed = true;
@@ -690,6 +707,7 @@ void ouroi_search_reset(struct ouroi_search *search)
         ouroi_list_reset(&searcher->stack);
         ouroi_list_reset(&searcher->maps);
         ouroi_list_reset(&searcher->roots);
+        free_parcels(searcher);
         ouroi_table_reset(&searcher->own_table);
     }
 }
