@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+enum { NAMED_MOST = 1 << 18 }; /* runs, some of them more than once: beyond that all are looked at */
+
 static struct ouroi_list middle;
 static bool middle_unknown;
 static struct ouroi_list noted; /* runs with young objects of which nodes_each may not know */
@@ -77,7 +79,8 @@ void ouroi_search_note_young(const ouro_object *object)
 {
     struct ouroi_run *run = ouroi_run_find(object);
     ouroi_lock_acquire(&noted_lock);
-    if ((noted.count == 0 || noted.items[noted.count - 1] != run) && !ouroi_list_push(&noted, run))
+    bool known = noted_lost || (noted.count != 0 && noted.items[noted.count - 1] == run);
+    if (!known && (noted.count >= NAMED_MOST || !ouroi_list_push(&noted, run)))
         noted_lost = true;
     ouroi_lock_release(&noted_lock);
 }
@@ -111,8 +114,12 @@ int ouroi_search_begin(struct ouroi_search *search, int generation)
 
 void ouroi_gather_note_middle(struct ouroi_run *run)
 {
-    if (!ouroi_list_push(&middle, run))
+    if (middle_unknown)
+        return;
+    if (middle.count >= NAMED_MOST || !ouroi_list_push(&middle, run)) {
         middle_unknown = true;
+        ouroi_list_reset(&middle);
+    }
 }
 
 void ouroi_gather_lose_middle(void)
