@@ -156,9 +156,8 @@ OURO_ATTR_EXPORT void ouro_decref_last_(ouro_object *obj);
 static inline void ouro_incref(void *obj)
 {
     ouro_object *self = (ouro_object *)obj;
-    const uint16_t number = ouro_self_.number;
     assert(self != NULL);
-    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == number, 1)) {
+    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
         int32_t count = (int32_t)((uint32_t)OURO_LOCAL_GET_(self) + 1);
         OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count < 0, 0))
@@ -166,7 +165,8 @@ static inline void ouro_incref(void *obj)
         return;
     }
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
-    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && number != OURO_NUMBER_NONE_, 1))
+    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && ouro_self_.number != OURO_NUMBER_NONE_,
+                         1))
         __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
     else if (!ouro_count_distributed_(self, shared, 1))
         ouro_incref_slow_(self);
@@ -177,9 +177,8 @@ static inline void ouro_incref(void *obj)
 static inline void ouro_decref(void *obj)
 {
     ouro_object *self = (ouro_object *)obj;
-    const uint16_t number = ouro_self_.number;
     assert(self != NULL);
-    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == number, 1)) {
+    if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
         int32_t count = OURO_LOCAL_GET_(self) - 1;
         OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count == 0, 0))
@@ -188,7 +187,8 @@ static inline void ouro_decref(void *obj)
     }
     /* Where references are left, this thread's or, of a count that is not merged, possibly the owner's. */
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
-    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && number != OURO_NUMBER_NONE_ &&
+    if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ &&
+                             ouro_self_.number != OURO_NUMBER_NONE_ &&
                              (shared >> 32) > (OURO_SHARED_ZERO_ >> 32) + (shared >> 1 & 1),
                          1) &&
         __builtin_expect(__atomic_compare_exchange_n(&self->ouro_shared_, &shared, shared - OURO_SHARED_ONE_, false,

@@ -165,6 +165,34 @@ static void reach_visit_first(ouro_object *obj, void *arg)
     ouroi_reach_visit(arg, obj, true);
 }
 
+void ouroi_count_special(struct ouroi_searcher *searcher, ouro_object *obj, int8_t *state)
+{
+    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
+    if (!ouroi_shared_is_alive(shared))
+        return;
+    searcher->flags |= shared;
+    int8_t value = OUROI_STATE_EXTERNAL; /* immortal, or waiting in the queue of a thread that a signal stopped */
+    if ((shared & (OURO_FLAG_IMMORTAL_ | OURO_FLAG_QUEUED_)) == 0 && shared >> 63 == 0) {
+        int64_t count = ouroi_object_count(obj);
+        if (count <= 0 && (shared & OURO_FLAG_DISTRIBUTED_) == 0)
+            return; /* somebody is about to free it: what it refers to lives until then */
+        if (count <= OUROI_COUNT_MAX) {
+            value = (int8_t)(-1 - count);
+        } else {
+            struct ouroi_entry *entry = ouroi_table_get(searcher->table, obj);
+            if (entry == NULL) {
+                searcher->failed = true;
+                return;
+            }
+            entry->count = count;
+            value = OUROI_STATE_TABLED;
+        }
+    }
+    ouroi_state_set(state, value);
+    if (searcher->search->has_maps && ouroi_weakmap_is(obj))
+        ouroi_search_note_keys(searcher, obj);
+}
+
 void ouroi_reach_hint(struct ouroi_searcher *searcher, ouro_object *obj)
 {
     struct ouroi_entry *entry = ouroi_table_get(searcher->table, obj);

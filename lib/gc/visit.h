@@ -46,38 +46,24 @@ void ouroi_search_saw_untracked(struct ouroi_searcher *searcher, ouro_object *ob
 void ouroi_reach_map(struct ouroi_searcher *searcher, ouro_object *map, ouro_visit visit);
 void ouroi_reach_key(struct ouroi_searcher *searcher, ouro_object *key, ouro_visit visit);
 
-/* Counting: from YOUNG to how often a candidate is referred to. */
-OUROI_INLINE void ouroi_count_object(struct ouroi_searcher *searcher, ouro_object *obj, int8_t *state)
+/* Counting: from YOUNG to how often a candidate is referred to. This is for what is not alive, or whose count is more than a
+ * byte can hold, or somewhere else (search.c). */
+void ouroi_count_special(struct ouroi_searcher *searcher, ouro_object *obj, int8_t *state);
+
+/* Returns the shared word, 0 for what is special. */
+OUROI_INLINE uint64_t ouroi_count_object(struct ouroi_searcher *searcher, ouro_object *obj, int8_t *state)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
-    if (!ouroi_shared_is_alive(shared))
-        return;
-    int64_t count;
-    int8_t value = OUROI_STATE_EXTERNAL;
-    if (OUROI_LIKELY((shared & (OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_)) == OURO_FLAG_ALIVE_)) {
-        count = (int64_t)(shared >> 32) - (int64_t)(OURO_SHARED_ZERO_ >> 32) + obj->ouro_local_;
-        if (OUROI_UNLIKELY(count <= 0))
-            return; /* somebody is about to free it: what it refers to lives until then */
-    } else if ((shared & (OURO_FLAG_QUEUED_ | OURO_FLAG_DISTRIBUTED_)) == OURO_FLAG_DISTRIBUTED_) {
-        count = ouroi_object_count(obj);
-    } else { /* immortal, or waiting in the queue of a thread that a signal stopped */
-        count = INT64_MAX;
+    const uint64_t special = OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_;
+    uint32_t less_one = (uint32_t)(shared >> 32) - (uint32_t)(OURO_SHARED_ZERO_ >> 32) + (uint32_t)obj->ouro_local_ - 1;
+    if (OUROI_UNLIKELY((shared & special) != OURO_FLAG_ALIVE_ || less_one >= OUROI_COUNT_MAX)) {
+        ouroi_count_special(searcher, obj, state);
+        return 0;
     }
-    searcher->flags |= shared;
-    if (OUROI_LIKELY(count <= OUROI_COUNT_MAX)) {
-        value = (int8_t)(-1 - count);
-    } else if (count != INT64_MAX) {
-        struct ouroi_entry *entry = ouroi_table_get(searcher->table, obj);
-        if (OUROI_UNLIKELY(entry == NULL)) {
-            searcher->failed = true;
-            return;
-        }
-        entry->count = count;
-        value = OUROI_STATE_TABLED;
-    }
-    ouroi_state_set(state, value);
+    ouroi_state_set(state, (int8_t)(-2 - (int32_t)less_one));
     if (OUROI_UNLIKELY(searcher->search->has_maps) && ouroi_weakmap_is(obj))
         ouroi_search_note_keys(searcher, obj);
+    return shared;
 }
 
 /* Subtracting: a reference from a candidate was seen. */
@@ -372,20 +358,23 @@ OUROI_INLINE ouro_object *ouroi_patch_object(const struct ouroi_patch *patch, ui
 
 OUROI_INLINE void ouroi_count_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch)
 {
+    uint64_t flags = 0;
     for (uint32_t at = 0; at < patch->blocks; at += 8) {
         uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_young);
         while (mask != 0) {
             uint32_t index = ouroi_mask_next(&mask, at);
             if (OUROI_UNLIKELY(patch->sparse) && !ouroi_pool_is_carved(ouroi_pool_of(patch->run), index))
                 continue;
-            ouroi_count_object(searcher, ouroi_patch_object(patch, index), &patch->states[index]);
+            flags |= ouroi_count_object(searcher, ouroi_patch_object(patch, index), &patch->states[index]);
         }
     }
+    searcher->flags |= flags;
 }
 
 OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const struct ouroi_patch *patch, bool shared,
                                        ouro_visit visit)
 {
+    bool odd = false;
     for (uint32_t at = 0; at < patch->blocks; at += 8) {
         uint64_t mask = ouroi_patch_mask(patch, at, ouroi_mask_subtracted);
         while (mask != 0) {
@@ -393,10 +382,11 @@ OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const st
             if (OURO_DEBUG)
                 searcher->from = obj;
             const ouro_type *type = ouroi_type_of(obj);
-            searcher->odd |= !ouroi_type_private(type)->maps_only;
+            odd |= !ouroi_type_private(type)->maps_only;
             ouroi_visit_each(searcher, obj, type, ouroi_subtract_visit, shared, visit);
         }
     }
+    searcher->odd |= odd;
 }
 
 /* search.c, for parallel.c */
