@@ -356,16 +356,23 @@ void graph_check(struct hand *hands, size_t count)
     pthread_mutex_unlock(&left_lock);
 }
 
+/* Empties what all threads share; whether there was something. */
+static bool empty_all(void)
+{
+    bool any = false;
+    for (size_t i = 0; i < BOXES + WINDOWS; i++) {
+        void *held = i < BOXES ? atomic_exchange(&boxes[i], NULL) : ouro_slot_exchange(&windows[i - BOXES], NULL);
+        any |= held != NULL;
+        drop(held);
+    }
+    return any;
+}
+
 void graph_finish(void)
 {
-    for (unsigned again = 0; again < 2; again++) { /* finalizers put something into boxes once more */
-        for (size_t i = 0; i < BOXES; i++)
-            drop(atomic_exchange(&boxes[i], NULL));
-        for (size_t i = 0; i < WINDOWS; i++)
-            drop(ouro_slot_exchange(&windows[i], NULL));
+    /* The finalizer of what dies by this may put it into a box once more; and then that of what it refers to. */
+    while (empty_all()) {
     }
-    for (size_t i = 0; i < BOXES; i++)
-        drop(atomic_exchange(&boxes[i], NULL));
     graph_check(NULL, 0);
     CHECK(left_shadows == NULL);
     CHECK(atomic_load(&leaves_made) == atomic_load(&leaves_dead));
