@@ -228,11 +228,12 @@ void ouroi_world_start(void)
             let_go(thread);
     is_stopper = false;
     ouroi_lock_release(&ouroi_registry_lock);
-    ouroi_turn_give();
     /* [START wake] seq_cst, pairs with [START look] and [START sleep] */
     ouroi_atomic_fetch_add_seq_cst(&starts, 1);
     if (ouroi_atomic_load_seq_cst(&sleepers) != 0) /* [START wake] seq_cst, pairs with [START sleep] */
         ouroi_os.futex_wake(&starts, INT_MAX);
+    /* Last: who has the next turn may stop this thread by the signal, before it has woken anybody. */
+    ouroi_turn_give();
 }
 
 void ouroi_stop_fork_child(void)
