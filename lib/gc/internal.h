@@ -153,18 +153,18 @@ struct ouroi_search {
     size_t keys;   /* in the table */
     struct ouroi_table table;
     size_t candidates;
-    uint64_t near, far;           /* objects looked into by a worker of their node, and of another */
-    size_t dead_count;            /* tracked ones */
-    struct ouroi_list dead;       /* objects */
-    struct ouroi_list finalizers; /* of them, those whose finalizer has to run */
-    struct ouroi_list dead_keys;  /* untracked keys of weak maps that only the dead refer to */
-    struct ouroi_list seen;       /* those that may be weakly referred to, and untracked keys */
-    bool complex;                 /* some of the dead have clear or traverse */
-    bool unclearable;             /* some have traverse and no clear */
-    bool destroys;                /* some have destroy */
-    bool distributed;             /* some are counted by each thread for itself */
-    bool hinted, misled;          /* hints were used; and failed */
-    bool listed; /* the lists are what counts, patches may be out of date */
+    uint64_t near, far;               /* objects looked into by a worker of their node, and of another */
+    size_t dead_count;                /* tracked ones */
+    struct ouroi_list dead;           /* objects */
+    struct ouroi_list finalizers;     /* of them, those whose finalizer has to run */
+    struct ouroi_list dead_keys;      /* untracked keys of weak maps that only the dead refer to */
+    struct ouroi_list seen;           /* those that may be weakly referred to, and untracked keys */
+    bool complex;                     /* some of the dead have clear or traverse */
+    bool unclearable;                 /* some have traverse and no clear */
+    bool destroys;                    /* some have destroy */
+    bool distributed;                 /* some are counted by each thread for itself */
+    bool hinted, misled;              /* hints were used; and failed */
+    bool listed;                      /* the lists are what counts, patches may be out of date */
     struct ouroi_searcher *searchers; /* `workers` of them */
     size_t searcher_room;
     /* what workers share */
