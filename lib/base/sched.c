@@ -55,7 +55,7 @@ static void write_text(const char *text)
 
 void ouroi_sched_print(void)
 {
-    char text[64];
+    char text[256];
     if (!in_bodies)
         return;
     if (strategy == RANDOM) {
