@@ -58,8 +58,8 @@ OURO_ATTR_EXPORT void ouro_safepoint_slow_(void);
 
 /* Nothing, but in the tests of the library's `sched` build: there another thread may run before *p is looked at. */
 #if defined(OURO_SCHED) && OURO_SCHED
-void ouroi_sched_point(const void *address);
-#define OURO_POINT_(p) ouroi_sched_point(p)
+void ouroi_sched_point(const void *address, const char *file);
+#define OURO_POINT_(p) ouroi_sched_point((p), __FILE__)
 #else
 #define OURO_POINT_(p) ((void)0)
 #endif

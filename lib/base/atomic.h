@@ -15,8 +15,8 @@
 
 /* A scheduling point before an access to *p: see sched.h. */
 #if OURO_SCHED
-void ouroi_sched_point(const void *address);
-#define OUROI_POINT(p) ouroi_sched_point(p)
+void ouroi_sched_point(const void *address, const char *file);
+#define OUROI_POINT(p) ouroi_sched_point((p), __FILE__)
 #else
 #define OUROI_POINT(p) ((void)0)
 #endif

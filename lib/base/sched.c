@@ -195,10 +195,10 @@ static void pass_on(unsigned from, bool can_go_on)
         await(&members[from].baton);
 }
 
-void ouroi_sched_point(const void *address)
+void ouroi_sched_point(const void *address, const char *file)
 {
     unsigned from = self;
-    if (OUROI_LIKELY(from == NOBODY) || (scenario->look != NULL && !scenario->look(from, address)))
+    if (OUROI_LIKELY(from == NOBODY) || (scenario->look != NULL && !scenario->look(from, address, file)))
         return;
     pass_on(from, true);
 }
@@ -221,7 +221,7 @@ bool ouroi_sched_wake(uint32_t *word, unsigned count)
     unsigned from = self;
     if (from == NOBODY)
         return false;
-    ouroi_sched_point(word);
+    ouroi_sched_point(word, __FILE__);
     for (unsigned i = 0; i < scenario->threads && count > 0; i++) {
         struct member *member = &members[i];
         if ((member->status == WAITING || member->status == WAITING_FOR_TIME) && member->word == word) {

@@ -33,8 +33,9 @@ struct ouroi_scenario {
     void (*done)(void);
     void (*after)(unsigned thread);
     void (*end)(void);
-    /* Called at each point of a body. False: no point, as no two threads meet in this word. May fail. */
-    bool (*look)(unsigned thread, const void *address);
+    /* Called at each point of a body, which is before an access to *address, written in `file`. False: no point, as the
+     * threads do not meet in this word, or how they do is another scenario's matter. May fail. */
+    bool (*look)(unsigned thread, const void *address, const char *file);
 };
 
 struct ouroi_sched_result {

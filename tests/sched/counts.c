@@ -92,7 +92,7 @@ static void drop(void)
 }
 
 /* Which words are shared: the object's header; the threads' states, requests and queues; slots, weak references, and what is
- * static in the library, such as its locks. Not the heap's, which has its own protocols. */
+ * static in the library, such as its locks, but the heap's. */
 enum { WORDS_MAX = 64 };
 static struct range {
     uintptr_t begin, end;
@@ -116,7 +116,18 @@ static void share_thread(struct ouroi_thread *thread, void *arg)
     share(thread->self, sizeof *thread->self);
 }
 
-static bool look(unsigned thread, const void *address)
+/* Whether a static word is the heap's, or that of a layer below, which have their own protocols, and whose words are looked
+ * at in some rounds and not in others. */
+static bool is_of_heap(const void *address, const char *file)
+{
+    static const char *const layers[] = { "lib/arena/", "lib/pool/", "lib/heap/" };
+    for (unsigned i = 0; i < sizeof layers / sizeof layers[0]; i++)
+        if (strstr(file, layers[i]) != NULL)
+            return true;
+    return strstr(file, "lib/sync/lock.c") != NULL && ((const struct ouroi_lock *)address)->rank >= OUROI_RANK_START;
+}
+
+static bool look(unsigned thread, const void *address, const char *file)
 {
     uintptr_t at = (uintptr_t)address, header = (uintptr_t)the.leaf;
     if (at - header < sizeof(ouro_object)) {
@@ -126,7 +137,7 @@ static bool look(unsigned thread, const void *address)
     }
     for (unsigned i = 0; i < shared_count; i++)
         if (at >= shared[i].begin && at < shared[i].end)
-            return true;
+            return !is_of_heap(address, file);
     return false;
 }
 
