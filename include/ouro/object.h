@@ -119,7 +119,7 @@ enum {
 /* A distributed object has no owner, and its number in the place of the owner's count. */
 static inline bool ouro_count_distributed_(ouro_object *self, uint64_t shared, int64_t n)
 {
-    uint32_t number = (uint32_t)self->ouro_local_;
+    uint32_t number = (uint32_t)__atomic_load_n(&self->ouro_local_, __ATOMIC_RELAXED);
     if ((shared & OURO_SHARED_SPECIAL_) != (OURO_FLAG_ALIVE_ | OURO_FLAG_DISTRIBUTED_) || number >= ouro_self_.room)
         return false;
     int64_t *count = &ouro_self_.counts[number];

@@ -118,6 +118,13 @@ struct ouroi_patch {
 #define OUROI_RING 8   /* states on their way to the cache */
 #define OUROI_QUEUE 16 /* objects */
 
+/* Objects of another NUMA node, on their way to its workers. */
+struct ouroi_parcel {
+    struct ouroi_parcel *next;
+    size_t count;
+    ouro_object *objects[126];
+};
+
 /* One of those who search; the only one where it is done serially. */
 struct ouroi_searcher {
     struct ouroi_search *search;
@@ -132,6 +139,9 @@ struct ouroi_searcher {
     struct ouroi_list roots; /* for hints: object, references from inside, by turns */
     struct ouroi_table own_table;
     struct ouroi_deque deque;
+    struct ouroi_parcel *parcels[OUROI_NODES_MAX]; /* being filled, for each node; NULL: none */
+    struct ouroi_parcel *empty;                    /* parcels to be filled */
+    struct ouroi_list parcel_memory;               /* their mappings */
     struct ouroi_seen {
         int8_t *state; /* NULL: empty */
         ouro_object *object;
@@ -172,11 +182,18 @@ struct ouroi_search {
         size_t next __attribute__((aligned(OUROI_CACHE_LINE)));
         size_t first, end;
     } cursors[OUROI_NODES_MAX]; /* of a node's patches */
+    struct ouroi_inbox {
+        struct ouroi_lock lock __attribute__((aligned(OUROI_CACHE_LINE)));
+        struct ouroi_parcel *first;
+        unsigned workers; /* of the node */
+    } inboxes[OUROI_NODES_MAX];
     uint32_t idle __attribute__((aligned(OUROI_CACHE_LINE)));
 };
 
 /* For tests: with fewer objects a worker, there are fewer workers. */
 extern size_t ouroi_search_worker_objects OUROI_HIDDEN;
+/* The same: so many NUMA nodes, by the addresses of slices; 0: those of the machine. */
+extern unsigned ouroi_search_fake_nodes OUROI_HIDDEN;
 
 /* search.c. The world is stopped but for reset and free. */
 /* Makes what generation `generation` and those younger are the candidates. 0; -ENOMEM: see ouroi_search_abandon. */
@@ -192,15 +209,28 @@ int ouroi_search_spare(struct ouroi_search *search, const struct ouroi_list *roo
 void ouroi_search_abandon(struct ouroi_search *search);
 void ouroi_search_reset(struct ouroi_search *search);
 void ouroi_search_free_searchers(struct ouroi_search *search);
-void ouroi_search_fork_prepare(void);
-void ouroi_search_fork_done(bool child);
 /* A pool that got a young object by other ways than ouro_new. */
 void ouroi_search_note_young(const ouro_object *object);
 
 /* In the child of a fork: what a collection that has no thread any more had found dead is old. */
 void ouroi_search_fork_child(struct ouroi_search *search);
 
+/* gather.c */
+void ouroi_gather_fork_prepare(void);
+void ouroi_gather_fork_done(bool child);
+void ouroi_gather_mark(struct ouroi_run *run, bool is_candidate);
+void ouroi_gather_note_middle(struct ouroi_run *run); /* it got objects of state OLD1 */
+void ouroi_gather_lose_middle(void);                  /* any run may have */
+
+/* hints.c */
+bool ouroi_hints_take(struct ouroi_search *search);
+bool ouroi_hints_hold(const struct ouroi_search *search);
+void ouroi_hints_keep(struct ouroi_search *search); /* those that held, and the roots found since, for next time */
+void ouroi_hints_drop(void);
+void ouroi_hints_note_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t state);
+
 /* parallel.c */
+void ouroi_parallel_free_parcels(void *memory);
 void ouroi_parallel_count(struct ouroi_search *search);
 void ouroi_parallel_subtract(struct ouroi_search *search);
 void ouroi_parallel_reach(struct ouroi_search *search, bool first);

@@ -23,13 +23,32 @@ struct phase {
     bool first;
 };
 
+unsigned ouroi_search_fake_nodes;
+
+static unsigned node_count(void)
+{
+    unsigned nodes = ouroi_search_fake_nodes != 0 ? ouroi_search_fake_nodes : ouroi_machine.nodes;
+    return nodes > OUROI_NODES_MAX ? OUROI_NODES_MAX : nodes;
+}
+
+static unsigned node_of(const struct ouroi_run *run)
+{
+    return ouroi_search_fake_nodes != 0 ? (unsigned)(run->start / OUROI_SLICE_BYTES % ouroi_search_fake_nodes)
+                                        : run->node % OUROI_NODES_MAX;
+}
+
 int ouroi_parallel_prepare(struct ouroi_search *search)
 {
-    for (unsigned w = 0; w < search->workers; w++)
-        search->searchers[w].node = ouroi_worker_node(w);
-    for (unsigned node = 0; node < OUROI_NODES_MAX; node++)
+    for (unsigned node = 0; node < OUROI_NODES_MAX; node++) {
+        search->inboxes[node] = (struct ouroi_inbox){ .lock = OUROI_LOCK_INIT(OUROI_RANK_GC) };
         search->cursors[node].end = 0;
-    if (ouroi_machine.nodes <= 1) {
+    }
+    for (unsigned w = 0; w < search->workers; w++) {
+        unsigned node = ouroi_search_fake_nodes != 0 ? w % ouroi_search_fake_nodes : ouroi_worker_node(w);
+        search->searchers[w].node = node % OUROI_NODES_MAX;
+        search->inboxes[node % OUROI_NODES_MAX].workers++;
+    }
+    if (node_count() <= 1) {
         search->cursors[0].first = 0;
         search->cursors[0].end = search->patch_count;
         return 0;
@@ -43,7 +62,7 @@ int ouroi_parallel_prepare(struct ouroi_search *search)
     for (unsigned node = 0; node < OUROI_NODES_MAX; node++) {
         search->cursors[node].first = at;
         for (size_t i = 0; i < search->patch_count; i++)
-            if (search->patches[i].run->node % OUROI_NODES_MAX == node)
+            if (node_of(search->patches[i].run) == node)
                 to[at++] = search->patches[i];
         search->cursors[node].end = at;
     }
@@ -64,7 +83,7 @@ static void rewind_cursors(struct ouroi_search *search)
 static bool take_patches(struct ouroi_searcher *searcher, size_t *first, size_t *end)
 {
     struct ouroi_search *search = searcher->search;
-    unsigned nodes = ouroi_machine.nodes > OUROI_NODES_MAX ? OUROI_NODES_MAX : ouroi_machine.nodes;
+    unsigned nodes = node_count();
     for (unsigned i = 0; i < nodes; i++) {
         struct ouroi_cursor *cursor = &search->cursors[(searcher->node + i) % nodes];
         /* relaxed: a number that no two get; a look first, so that the word is not written for nothing */
@@ -155,22 +174,140 @@ static void give_away(struct ouroi_searcher *searcher)
         stack->items[i] = stack->items[--stack->count];
 }
 
+/* Parcels: what lies on another node is for the workers of that node to look into. */
+
+enum { PARCELS_AT_ONCE = 64 };
+static size_t parcels_room; /* of one mapping */
+
+static struct ouroi_parcel *empty_parcel(struct ouroi_searcher *searcher)
+{
+    struct ouroi_parcel *parcel = searcher->empty;
+    if (parcel == NULL) {
+        void *more = NULL;
+        size_t room = 0; /* the same each time */
+        if (ouroi_memory_grow(&more, &room, 0, PARCELS_AT_ONCE, sizeof *parcel) != 0)
+            return NULL;
+        if (!ouroi_list_push(&searcher->parcel_memory, more)) {
+            ouroi_memory_free(&more, &room, sizeof *parcel);
+            return NULL;
+        }
+        ouroi_atomic_store_relaxed(&parcels_room, room); /* relaxed: the same from all */
+        for (size_t i = 0; i < room; i++) {
+            struct ouroi_parcel *fresh = (struct ouroi_parcel *)more + i;
+            fresh->next = parcel;
+            parcel = fresh;
+        }
+    }
+    searcher->empty = parcel->next;
+    parcel->count = 0;
+    return parcel;
+}
+
+void ouroi_parallel_free_parcels(void *memory)
+{
+    size_t room = parcels_room;
+    ouroi_memory_free(&memory, &room, sizeof(struct ouroi_parcel));
+}
+
+static void send(struct ouroi_searcher *searcher, unsigned node)
+{
+    struct ouroi_parcel *parcel = searcher->parcels[node];
+    struct ouroi_inbox *inbox = &searcher->search->inboxes[node];
+    searcher->parcels[node] = NULL;
+    ouroi_lock_acquire(&inbox->lock);
+    parcel->next = inbox->first;
+    ouroi_atomic_store_relaxed(&inbox->first, parcel); /* relaxed: under the lock; others have a look without it */
+    ouroi_lock_release(&inbox->lock);
+}
+
+/* False: it is to be looked into here, for there is nobody else, or no memory. */
+static bool pass_on(struct ouroi_searcher *searcher, ouro_object *obj, unsigned node)
+{
+    if (searcher->search->inboxes[node].workers == 0)
+        return false;
+    if (searcher->parcels[node] == NULL && (searcher->parcels[node] = empty_parcel(searcher)) == NULL)
+        return false;
+    struct ouroi_parcel *parcel = searcher->parcels[node];
+    parcel->objects[parcel->count++] = obj;
+    if (parcel->count == sizeof parcel->objects / sizeof parcel->objects[0])
+        send(searcher, node);
+    return true;
+}
+
+static bool send_all(struct ouroi_searcher *searcher)
+{
+    bool any = false;
+    for (unsigned node = 0; node < node_count(); node++) {
+        if (searcher->parcels[node] != NULL) {
+            send(searcher, node);
+            any = true;
+        }
+    }
+    return any;
+}
+
+static struct ouroi_parcel *take_parcel(struct ouroi_inbox *inbox)
+{
+    if (ouroi_atomic_load_relaxed(&inbox->first) == NULL) /* relaxed: a look without the lock */
+        return NULL;
+    ouroi_lock_acquire(&inbox->lock);
+    struct ouroi_parcel *parcel = inbox->first;
+    if (parcel != NULL)
+        ouroi_atomic_store_relaxed(&inbox->first, parcel->next); /* relaxed: under the lock */
+    ouroi_lock_release(&inbox->lock);
+    return parcel;
+}
+
+/* Looks into what others have sent, to this node first, to other nodes if there is nothing else. False: nothing. */
+OUROI_INLINE bool unpack(struct ouroi_searcher *searcher, bool first, ouro_visit visit, bool all_nodes)
+{
+    unsigned nodes = node_count();
+    for (unsigned i = 0; i < (all_nodes ? nodes : 1); i++) {
+        struct ouroi_parcel *parcel = take_parcel(&searcher->search->inboxes[(searcher->node + i) % nodes]);
+        if (parcel == NULL)
+            continue;
+        searcher->near += i == 0 ? parcel->count : 0;
+        searcher->far += i == 0 ? 0 : parcel->count;
+        for (size_t p = 0; p < parcel->count; p++) {
+            if (p + OUROI_QUEUE / 2 < parcel->count)
+                ouroi_object_prefetch(parcel->objects[p + OUROI_QUEUE / 2]);
+            ouroi_reach_into(searcher, parcel->objects[p], first, visit);
+        }
+        parcel->next = searcher->empty;
+        searcher->empty = parcel;
+        return true;
+    }
+    return false;
+}
+
+/* True: another node's workers will look into it. */
+static bool is_passed_on(struct ouroi_searcher *searcher, ouro_object *obj)
+{
+    const struct ouroi_run *run = ouroi_run_find(obj);
+    unsigned node = run != NULL ? node_of(run) : searcher->node;
+    if (node != searcher->node && pass_on(searcher, obj, node))
+        return true;
+    searcher->near += node == searcher->node;
+    searcher->far += node != searcher->node;
+    return false;
+}
+
 OUROI_INLINE void drain_with(struct ouroi_searcher *searcher, bool first, ouro_visit visit)
 {
     struct ouroi_search *search = searcher->search;
+    bool nodes = node_count() > 1;
     for (;;) {
         ouro_object *obj = ouroi_reach_next(searcher, first);
-        if (obj == NULL) {
+        if (obj == NULL)
             obj = ouroi_deque_take(&searcher->deque);
-            if (obj == NULL)
+        if (obj == NULL) {
+            if (!nodes || (!unpack(searcher, first, visit, false) && !send_all(searcher) &&
+                           !unpack(searcher, first, visit, true)))
                 return;
+            continue;
         }
-        if (OUROI_UNLIKELY(ouroi_machine.nodes > 1)) {
-            const struct ouroi_run *run = ouroi_run_find(obj);
-            bool near = run != NULL && run->node == searcher->node;
-            searcher->near += near;
-            searcher->far += !near;
-        }
+        if (OUROI_UNLIKELY(nodes) && is_passed_on(searcher, obj))
+            continue;
         ouroi_reach_into(searcher, obj, first, visit);
         /* relaxed: a hint */
         if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&search->idle) != 0) && searcher->stack.count >= 2 &&
@@ -198,7 +335,7 @@ static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patc
             if (!ouroi_state_is_unreached(state)) /* meanwhile */
                 continue;
             if (searcher->search->generation == 2)
-                ouroi_search_note_root(searcher, obj, state);
+                ouroi_hints_note_root(searcher, obj, state);
             ouroi_reach_state(searcher, &patch->states[index], obj, false);
             if (searcher->stack.count > STACK_ENOUGH)
                 drain(searcher, false);
@@ -230,12 +367,20 @@ static bool steal(struct ouroi_searcher *searcher, unsigned workers)
     return got != 0;
 }
 
+static bool has_post(const struct ouroi_search *search)
+{
+    for (unsigned node = 0; node < node_count(); node++)
+        if (ouroi_atomic_load_relaxed(&search->inboxes[node].first) != NULL) /* relaxed: a guess */
+            return true;
+    return false;
+}
+
 static bool somebody_gives(const struct ouroi_searcher *searcher, unsigned workers)
 {
     for (unsigned i = 1; i < workers; i++)
         if (ouroi_deque_count(&searcher->search->searchers[(searcher->index + i) % workers].deque) != 0)
             return true;
-    return false;
+    return has_post(searcher->search);
 }
 
 /* Waits for something to look into. False: all wait. Who is about to steal is not idle, so that when all are idle nobody has
@@ -253,7 +398,7 @@ static bool find_more(struct ouroi_searcher *searcher, unsigned workers)
         if (somebody_gives(searcher, workers)) {
             /* [IDLE out] seq_cst, pairs with [IDLE look]: before it steals. */
             ouroi_atomic_fetch_add_seq_cst(idle, (uint32_t)-1);
-            if (steal(searcher, workers))
+            if (steal(searcher, workers) || has_post(searcher->search))
                 return true;
             /* [IDLE in] seq_cst, pairs with [IDLE out] */
             ouroi_atomic_fetch_add_seq_cst(idle, 1u);

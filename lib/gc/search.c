@@ -1,8 +1,6 @@
 /* gc/search.c: finds, with the world stopped, the candidates that nothing outside of the candidates leads to.
  *
- * Owns        which runs hold objects of the middle generation; the hints.
- * Invariants  a run that may hold objects of state OLD1 is in `middle`, unless middle_unknown. Runs are named there by their
- *             descriptors, which are never unmapped: what has become of one is asked when it is used.
+ * Owns        the states of candidates, from the beginning of a search to its end.
  * Sync        the collecting thread, the world being stopped; parallel.c for the phases that others share.
  *
  * Let E be an object's count less the references that candidates hold. Any way from outside into the candidates goes through
@@ -27,24 +25,8 @@
 
 size_t ouroi_search_worker_objects = 16384;
 
-static struct ouroi_list middle;
-static bool middle_unknown;
-static struct ouroi_list noted; /* runs with young objects of which nodes_each may not know */
-static bool noted_lost;
-static struct ouroi_lock noted_lock = OUROI_LOCK_INIT(OUROI_RANK_GC);
-
-/* What was referred to from outside at the last collection of the oldest generation, and how often from inside. */
-struct hint {
-    ouro_object *object;
-    int64_t inside;
-};
-static struct hint *hints;
-static size_t hint_count, hint_room;
-
 enum {
-    HINTS_MAX = 1 << 20,
-    OBJECTS_PER_HINT = 16, /* with fewer, counting is cheaper */
-    STACK_ENOUGH = 256,    /* roots found, before they are looked into */
+    STACK_ENOUGH = 256, /* roots found, before they are looked into */
 };
 
 void ouroi_search_fail_visits(const struct ouroi_searcher *searcher, const ouro_object *object)
@@ -52,102 +34,6 @@ void ouroi_search_fail_visits(const struct ouroi_searcher *searcher, const ouro_
     ouroi_fail("an object %p of type %s is visited more often than it is counted, last by one of type %s",
                (const void *)object, ouroi_type_name(ouroi_type_of(object)),
                searcher->from != NULL ? ouroi_type_name(ouroi_type_of(searcher->from)) : "?");
-}
-
-/* Gathering. */
-
-static void set_candidates(struct ouroi_run *run, bool is)
-{
-    for (uint32_t i = 0; i < run->slices; i++) {
-        struct ouroi_slice *slice = ouroi_slice_find(run->start + i * OUROI_SLICE_BYTES);
-        if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run) /* relaxed: the world is stopped */
-            break;                                                          /* a huge block has its first slice only */
-        slice->candidate = is;
-    }
-}
-
-/* States of the candidates become YOUNG. */
-static void make_young(int8_t *states, uint32_t blocks, int generation)
-{
-    int8_t second = generation == 2 ? OUROI_STATE_OLD2 : OUROI_STATE_OLD1;
-    for (uint32_t i = 0; i < blocks; i++)
-        states[i] = states[i] == OUROI_STATE_OLD1 || states[i] == second ? OUROI_STATE_YOUNG : states[i];
-}
-
-static void add_run(struct ouroi_run *run, void *arg)
-{
-    struct ouroi_search *search = arg;
-    struct ouroi_slice *slice = ouroi_slice_find(run->start);
-    /* relaxed: the world is stopped */
-    if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run || slice->states == NULL || slice->candidate)
-        return;
-    if (search->patch_count == search->patch_room) {
-        void *items = search->patches;
-        int rc = search->no_memory ? -ENOMEM
-                                   : ouroi_memory_grow(&items, &search->patch_room, search->patch_count,
-                                                       search->patch_count + 1, sizeof *search->patches);
-        search->patches = items;
-        if (rc != 0) { /* the world goes on with what nobody looked at */
-            search->no_memory = true;
-            ouroi_nodes_lose_young();
-            middle_unknown = true;
-            return;
-        }
-    }
-    struct ouroi_patch patch = { .states = slice->states, .start = run->start, .run = run, .blocks = 1 };
-    if (run->kind == OUROI_RUN_POOL) {
-        const struct ouroi_pool *pool = ouroi_pool_of(run);
-        patch.block_bytes = pool->block_bytes;
-        patch.sparse = pool->capacity <= OUROI_SPARSE_MAX;
-        patch.blocks = patch.sparse ? pool->capacity : pool->carved;
-    }
-    set_candidates(run, true);
-    if (search->generation > 0)
-        make_young(patch.states, patch.blocks, search->generation);
-    search->patches[search->patch_count++] = patch;
-    search->blocks += patch.blocks;
-}
-
-static void ignore_run(struct ouroi_run *run, void *arg)
-{
-    (void)run;
-    (void)arg;
-}
-
-void ouroi_search_note_young(const ouro_object *object)
-{
-    struct ouroi_run *run = ouroi_run_find(object);
-    ouroi_lock_acquire(&noted_lock);
-    if ((noted.count == 0 || noted.items[noted.count - 1] != run) && !ouroi_list_push(&noted, run))
-        noted_lost = true;
-    ouroi_lock_release(&noted_lock);
-}
-
-int ouroi_search_begin(struct ouroi_search *search, int generation)
-{
-    search->generation = generation;
-    search->patch_count = 0;
-    search->blocks = search->candidates = search->keys = search->dead_count = 0;
-    search->near = search->far = 0;
-    search->no_memory = search->complex = search->unclearable = search->destroys = search->distributed = false;
-    search->has_maps = ouroi_weakmap_total() != 0;
-    search->hinted = search->misled = false;
-    if (generation == 2 || noted_lost || (generation == 1 && middle_unknown)) {
-        noted_lost = false;
-        middle_unknown &= generation == 0;
-        ouroi_nodes_each(true, ignore_run, NULL);
-        ouroi_nodes_each(false, add_run, search);
-    } else {
-        ouroi_nodes_each(true, add_run, search);
-        for (size_t i = 0; i < noted.count; i++)
-            add_run(noted.items[i], search);
-        for (size_t i = 0; generation == 1 && i < middle.count; i++)
-            add_run(middle.items[i], search);
-    }
-    ouroi_list_reset(&noted);
-    if (generation > 0)
-        ouroi_list_reset(&middle);
-    return search->no_memory ? -ENOMEM : 0;
 }
 
 /* Calls. */
@@ -283,24 +169,6 @@ void ouroi_reach_key(struct ouroi_searcher *searcher, ouro_object *key, ouro_vis
     ouroi_weak_maps_of(key, reach_entry, &with); /* reach_entry's key is the map here */
 }
 
-/* Roots, for next time. One that cannot be kept for want of memory is not. */
-void ouroi_search_note_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t state)
-{
-    int64_t inside = 0;
-    if (searcher->roots.count >= 2 * (size_t)HINTS_MAX)
-        return;
-    if (state != OUROI_STATE_EXTERNAL) {
-        inside = ouroi_object_count(obj) - (-1 - state);
-    } else {
-        const struct ouroi_entry *entry = ouroi_table_find(&searcher->search->table, obj);
-        inside = entry != NULL ? entry->seen : 0;
-    }
-    if (ouroi_list_grow(&searcher->roots, searcher->roots.count + 2) == 0) {
-        ouroi_list_push(&searcher->roots, obj);
-        ouroi_list_push(&searcher->roots, (void *)(uintptr_t)inside);
-    }
-}
-
 /* Reaching, serially. */
 
 static void drain(struct ouroi_searcher *searcher)
@@ -364,7 +232,7 @@ static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patc
             uint32_t index = ouroi_mask_next(&mask, at);
             ouro_object *obj = ouroi_patch_object(patch, index);
             if (searcher->search->generation == 2)
-                ouroi_search_note_root(searcher, obj, ouroi_state_get(&patch->states[index]));
+                ouroi_hints_note_root(searcher, obj, ouroi_state_get(&patch->states[index]));
             reach_root(searcher, obj, &patch->states[index]);
         }
     }
@@ -390,16 +258,6 @@ void ouroi_search_sweep_patch(struct ouroi_search *search, struct ouroi_patch *p
     }
     patch->dead = dead;
     patch->reached = reached;
-}
-
-static bool hints_hold(const struct ouroi_search *search)
-{
-    for (size_t i = 0; search->table.count != 0 && i < search->table.room; i++) {
-        const struct ouroi_entry *entry = &search->table.entries[i];
-        if (entry->object != NULL && entry->kind == OUROI_ENTRY_HINT && entry->seen >= entry->count)
-            return false;
-    }
-    return true;
 }
 
 /* What bytes cannot hold goes into them. */
@@ -483,101 +341,6 @@ static void reach_all(struct ouroi_search *search)
         reach_maps(search);
 }
 
-/* Hints. */
-
-/* The state of what a hint names, if it may be one still. */
-static int8_t *look_at_hint(const struct hint *hint, int64_t *count)
-{
-    ouro_object *obj = hint->object;
-    struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)obj);
-    if (slice == NULL || slice->states == NULL || !slice->candidate)
-        return NULL;
-    struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice->run); /* relaxed: the world is stopped */
-    size_t offset = (uintptr_t)obj - run->start;
-    if (run->kind != OUROI_RUN_POOL ? offset != 0 : offset % ouroi_pool_of(run)->block_bytes != 0)
-        return NULL;
-    int8_t *state = ouroi_slice_state(slice, (uintptr_t)obj);
-    /* relaxed: the world is stopped */
-    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_);
-    if (*state != OUROI_STATE_YOUNG || !ouroi_shared_is_alive(shared) ||
-        (shared & (OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_)) != OURO_FLAG_ALIVE_)
-        return NULL;
-    *count = ouroi_object_count(obj);
-    return *count > hint->inside ? state : NULL;
-}
-
-/* The phase `first`. False: there are no hints. */
-static bool reach_from_hints(struct ouroi_search *search)
-{
-    struct ouroi_searcher *mine = &search->searchers[0];
-    bool any = false;
-    if (search->generation != 2 || search->has_maps)
-        return false;
-    for (size_t i = 0; i < hint_count; i++) {
-        int64_t count;
-        int8_t *state = look_at_hint(&hints[i], &count);
-        if (state == NULL)
-            continue;
-        struct ouroi_entry *entry = ouroi_table_get(&search->table, hints[i].object);
-        if (entry == NULL || !ouroi_list_push(&mine->stack, hints[i].object)) {
-            search->no_memory = true;
-            return true;
-        }
-        entry->kind = OUROI_ENTRY_HINT;
-        entry->count = count;
-        ouroi_state_set(state, OUROI_STATE_HINT);
-        any = true;
-    }
-    if (search->workers > 1 && any)
-        ouroi_parallel_reach(search, true);
-    else
-        drain_first(mine);
-    merge_tables(search);
-    return any;
-}
-
-/* The hints for next time: those that held, and the roots found since. */
-static void keep_hints(struct ouroi_search *search)
-{
-    size_t count = 0, wanted = search->table.count;
-    for (unsigned w = 0; w < search->workers; w++)
-        wanted += search->searchers[w].roots.count / 2;
-    hint_count = 0;
-    if (wanted > HINTS_MAX || wanted > search->candidates / OBJECTS_PER_HINT)
-        return;
-    if (wanted > hint_room) {
-        void *items = hints;
-        int rc = ouroi_memory_grow(&items, &hint_room, 0, wanted, sizeof *hints);
-        hints = items;
-        if (rc != 0)
-            return;
-    }
-    for (size_t i = 0; search->table.count != 0 && i < search->table.room; i++) {
-        const struct ouroi_entry *entry = &search->table.entries[i];
-        if (entry->object != NULL && entry->kind == OUROI_ENTRY_HINT)
-            hints[count++] = (struct hint){ entry->object, entry->seen };
-    }
-    for (unsigned w = 0; w < search->workers; w++) {
-        const struct ouroi_list *roots = &search->searchers[w].roots;
-        for (size_t i = 0; i < roots->count; i += 2)
-            hints[count++] = (struct hint){ roots->items[i], (int64_t)(uintptr_t)roots->items[i + 1] };
-    }
-    hint_count = count;
-}
-
-void ouroi_search_fork_prepare(void)
-{
-    ouroi_lock_acquire_again(&noted_lock);
-}
-
-void ouroi_search_fork_done(bool child)
-{
-    if (child)
-        ouroi_lock_reset(&noted_lock);
-    else
-        ouroi_lock_release(&noted_lock);
-}
-
 /* Everything about the candidates is as before the search. */
 static void start_over(struct ouroi_search *search)
 {
@@ -592,7 +355,7 @@ static void start_over(struct ouroi_search *search)
         searcher->roots.count = 0;
     }
     ouroi_table_reset(&search->table);
-    hint_count = 0;
+    ouroi_hints_drop();
 }
 
 /* The searchers. */
@@ -623,12 +386,23 @@ static int prepare_searchers(struct ouroi_search *search, unsigned workers)
     return 0;
 }
 
+static void free_parcels(struct ouroi_searcher *searcher)
+{
+    for (size_t i = 0; i < searcher->parcel_memory.count; i++)
+        ouroi_parallel_free_parcels(searcher->parcel_memory.items[i]);
+    ouroi_list_reset(&searcher->parcel_memory);
+    searcher->empty = NULL;
+    memset(searcher->parcels, 0, sizeof searcher->parcels);
+}
+
 void ouroi_search_free_searchers(struct ouroi_search *search)
 {
     for (size_t w = 0; w < search->searcher_room; w++) {
         ouroi_list_free(&search->searchers[w].stack);
         ouroi_list_free(&search->searchers[w].maps);
         ouroi_list_free(&search->searchers[w].roots);
+        free_parcels(&search->searchers[w]);
+        ouroi_list_free(&search->searchers[w].parcel_memory);
         ouroi_table_free(&search->searchers[w].own_table);
     }
     void *items = search->searchers;
@@ -698,15 +472,28 @@ static int list_dead(struct ouroi_search *search)
     return list_keys(search) ? 0 : -ENOMEM;
 }
 
+/* The phase `first`. False: there are no hints. */
+static bool reach_first(struct ouroi_search *search)
+{
+    if (search->generation != 2 || search->has_maps || !ouroi_hints_take(search))
+        return false;
+    if (search->workers > 1)
+        ouroi_parallel_reach(search, true);
+    else
+        drain_first(&search->searchers[0]);
+    merge_tables(search);
+    return true;
+}
+
 /* After `first` and without: searches, and says whether it succeeded. */
 static bool find_dead(struct ouroi_search *search)
 {
-    bool hinted = search->hinted = reach_from_hints(search);
+    bool hinted = search->hinted = reach_first(search);
     if (!has_failed(search))
         count_and_subtract(search);
     if (has_failed(search))
         return false;
-    if (hinted && !hints_hold(search)) {
+    if (hinted && !ouroi_hints_hold(search)) {
         search->misled = true;
         start_over(search);
         count_and_subtract(search);
@@ -734,17 +521,23 @@ int ouroi_search_run(struct ouroi_search *search, unsigned most_workers)
         search->dead_count += patch->dead;
         search->candidates += patch->dead + patch->reached;
     }
+    for (unsigned w = 0; w < search->workers; w++) {
+        search->near += search->searchers[w].near;
+        search->far += search->searchers[w].far;
+    }
+    if (search->near + search->far == 0) /* there is one node */
+        search->near = search->candidates - search->dead_count;
     if (list_dead(search) != 0)
         return -ENOMEM;
     search->listed = true;
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
-        set_candidates(patch->run, false);
-        if (search->generation == 0 && patch->reached != 0 && !ouroi_list_push(&middle, patch->run))
-            middle_unknown = true;
+        ouroi_gather_mark(patch->run, false);
+        if (search->generation == 0 && patch->reached != 0)
+            ouroi_gather_note_middle(patch->run);
     }
     if (search->generation == 2)
-        keep_hints(search);
+        ouroi_hints_keep(search);
     return 0;
 }
 
@@ -879,8 +672,8 @@ static void make_old(int8_t *state, const ouro_object *obj)
 
 void ouroi_search_abandon(struct ouroi_search *search)
 {
-    hint_count = 0;
-    middle_unknown = true;
+    ouroi_hints_drop();
+    ouroi_gather_lose_middle();
     if (search->listed) {
         for (size_t i = 0; i < search->dead.count; i++) {
             struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)search->dead.items[i]);
@@ -894,7 +687,7 @@ void ouroi_search_abandon(struct ouroi_search *search)
     }
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
-        set_candidates(patch->run, false);
+        ouroi_gather_mark(patch->run, false);
         for (uint32_t b = 0; b < patch->blocks; b++)
             if (!patch->sparse || ouroi_pool_is_carved(ouroi_pool_of(patch->run), b))
                 make_old(&patch->states[b], ouroi_patch_object(patch, b));
@@ -914,6 +707,7 @@ void ouroi_search_reset(struct ouroi_search *search)
         ouroi_list_reset(&searcher->stack);
         ouroi_list_reset(&searcher->maps);
         ouroi_list_reset(&searcher->roots);
+        free_parcels(searcher);
         ouroi_table_reset(&searcher->own_table);
     }
 }

@@ -11,7 +11,7 @@ static void fork_prepare(void)
 {
     ouroi_settings_fork_prepare();
     ouroi_finalizers_fork_prepare();
-    ouroi_search_fork_prepare();
+    ouroi_gather_fork_prepare();
     if (below.fork_prepare != NULL)
         below.fork_prepare();
 }
@@ -20,7 +20,7 @@ static void fork_parent(void)
 {
     if (below.fork_parent != NULL)
         below.fork_parent();
-    ouroi_search_fork_done(false);
+    ouroi_gather_fork_done(false);
     ouroi_finalizers_fork_done(false);
     ouroi_settings_fork_done(false);
 }
@@ -29,7 +29,7 @@ static void fork_child(struct ouroi_thread *thread)
 {
     if (below.fork_child != NULL)
         below.fork_child(thread);
-    ouroi_search_fork_done(true);
+    ouroi_gather_fork_done(true);
     ouroi_finalizers_fork_done(true);
     ouroi_settings_fork_done(true);
     ouroi_collect_fork_child(thread);

@@ -22,11 +22,18 @@ OUROI_INLINE int8_t *ouroi_state_at(const void *p)
     return OUROI_LIKELY(slice != NULL && slice->states != NULL) ? ouroi_slice_state(slice, (uintptr_t)p) : NULL;
 }
 
+/* Asks for an object's memory: two lines, as not all objects are small, nor at the beginning of one. */
+OUROI_INLINE void ouroi_object_prefetch(const void *obj)
+{
+    __builtin_prefetch(obj);
+    __builtin_prefetch((const char *)obj + OUROI_CACHE_LINE);
+}
+
 /* Asks for an object of a list that is walked, ahead of time. */
 OUROI_INLINE void ouroi_list_prefetch(const struct ouroi_list *list, size_t index, size_t count)
 {
     if (index + OUROI_QUEUE < count)
-        __builtin_prefetch(list->items[index + OUROI_QUEUE]);
+        ouroi_object_prefetch(list->items[index + OUROI_QUEUE]);
 }
 
 OUROI_INLINE bool ouroi_state_is_counted(int8_t state) /* -(1 + n), n > 0 */
@@ -276,7 +283,7 @@ OUROI_INLINE ouro_object *ouroi_reach_next(struct ouroi_searcher *searcher, bool
         ouro_object *obj;
         if (OUROI_LIKELY(searcher->stack.count != 0)) {
             ouro_object *new = searcher->stack.items[--searcher->stack.count];
-            __builtin_prefetch(new);
+            ouroi_object_prefetch(new);
             ouro_object **slot = &searcher->queue[searcher->queue_at++ % OUROI_QUEUE];
             obj = *slot;
             *slot = new;
@@ -390,7 +397,6 @@ OUROI_INLINE void ouroi_subtract_patch(struct ouroi_searcher *searcher, const st
 }
 
 /* search.c, for parallel.c */
-void ouroi_search_note_root(struct ouroi_searcher *searcher, ouro_object *obj, int8_t state);
 void ouroi_search_sweep_patch(struct ouroi_search *search, struct ouroi_patch *patch);
 
 #endif

@@ -54,6 +54,23 @@ static void random_graphs(void **state)
             run(&shapes[i], seed, 1);
 }
 
+/* Nodes by address: what lies on another is passed on to its workers; two have none. */
+static void random_graphs_on_nodes(void **state)
+{
+    (void)state;
+    struct ouroi_gc_counts before, after;
+    ouroi_gc_count(&before);
+    ouroi_search_worker_objects = 64;
+    for (ouroi_search_fake_nodes = 2; ouroi_search_fake_nodes <= 5; ouroi_search_fake_nodes++)
+        for (unsigned workers = 2; workers <= 7; workers++)
+            for (size_t i = 0; i < COUNT_OF(shapes); i++)
+                run(&shapes[i], workers, workers);
+    ouroi_search_worker_objects = 16384;
+    ouroi_search_fake_nodes = 0;
+    ouroi_gc_count(&after);
+    assert_true(after.near > before.near && after.far > before.far);
+}
+
 static void random_graphs_with_workers(void **state)
 {
     (void)state;
@@ -103,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_graphs),
         cmocka_unit_test(random_graphs_with_workers),
+        cmocka_unit_test(random_graphs_on_nodes),
         cmocka_unit_test(hints_that_fail),
     };
     ouro_gc_disable();
