@@ -123,6 +123,7 @@ static inline bool ouro_count_distributed_(ouro_object *self, uint64_t shared, i
     if ((shared & OURO_SHARED_SPECIAL_) != (OURO_FLAG_ALIVE_ | OURO_FLAG_DISTRIBUTED_) || number >= ouro_self_.room)
         return false;
     int64_t *count = &ouro_self_.counts[number];
+    OURO_POINT_(count);
     __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
     return true;
 }
@@ -143,9 +144,13 @@ OURO_ATTR_EXPORT void ouro_decref_last_(ouro_object *obj);
 #define OURO_RACES_SEEN_ 1
 #endif
 #endif
+#if defined(OURO_SCHED) && OURO_SCHED
+#define OURO_RACES_SEEN_ 1
+#endif
 #ifdef OURO_RACES_SEEN_
-#define OURO_LOCAL_GET_(obj) __atomic_load_n(&(obj)->ouro_local_, __ATOMIC_RELAXED)
-#define OURO_LOCAL_SET_(obj, count) __atomic_store_n(&(obj)->ouro_local_, count, __ATOMIC_RELAXED)
+#define OURO_LOCAL_GET_(obj) (OURO_POINT_(&(obj)->ouro_local_), __atomic_load_n(&(obj)->ouro_local_, __ATOMIC_RELAXED))
+#define OURO_LOCAL_SET_(obj, count) \
+    (OURO_POINT_(&(obj)->ouro_local_), __atomic_store_n(&(obj)->ouro_local_, count, __ATOMIC_RELAXED))
 #else
 #define OURO_LOCAL_GET_(obj) ((obj)->ouro_local_)
 #define OURO_LOCAL_SET_(obj, count) ((void)((obj)->ouro_local_ = (count)))
@@ -157,6 +162,7 @@ static inline void ouro_incref(void *obj)
 {
     ouro_object *self = (ouro_object *)obj;
     assert(self != NULL);
+    OURO_POINT_(&self->ouro_owner_);
     if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
         int32_t count = (int32_t)((uint32_t)OURO_LOCAL_GET_(self) + 1);
         OURO_LOCAL_SET_(self, count);
@@ -164,7 +170,9 @@ static inline void ouro_incref(void *obj)
             ouro_incref_ceiling_(self);
         return;
     }
+    OURO_POINT_(&self->ouro_shared_);
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
+    OURO_POINT_(&self->ouro_shared_);
     if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && ouro_self_.number != OURO_NUMBER_NONE_,
                          1))
         __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
@@ -178,6 +186,7 @@ static inline void ouro_decref(void *obj)
 {
     ouro_object *self = (ouro_object *)obj;
     assert(self != NULL);
+    OURO_POINT_(&self->ouro_owner_);
     if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
         int32_t count = OURO_LOCAL_GET_(self) - 1;
         OURO_LOCAL_SET_(self, count);
@@ -186,7 +195,9 @@ static inline void ouro_decref(void *obj)
         return;
     }
     /* Where references are left, this thread's or, of a count that is not merged, possibly the owner's. */
+    OURO_POINT_(&self->ouro_shared_);
     uint64_t shared = __atomic_load_n(&self->ouro_shared_, __ATOMIC_RELAXED);
+    OURO_POINT_(&self->ouro_shared_);
     if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ &&
                              ouro_self_.number != OURO_NUMBER_NONE_ &&
                              (shared >> 32) > (OURO_SHARED_ZERO_ >> 32) + (shared >> 1 & 1),
@@ -368,7 +379,9 @@ OURO_ATTR_EXPORT void *ouro_slot_load(ouro_slot *slot);
 static inline void *ouro_slot_load_(ouro_slot *slot)
 {
     /* The owner's object cannot die while the owner looks at it. */
+    OURO_POINT_(slot);
     ouro_object *obj = __atomic_load_n((ouro_object **)(void *)slot, __ATOMIC_ACQUIRE);
+    OURO_POINT_(obj);
     if (__builtin_expect(obj == NULL || __atomic_load_n(&obj->ouro_owner_, __ATOMIC_RELAXED) != ouro_self_.number, 0))
         return ouro_slot_load(slot);
     ouro_incref(obj);

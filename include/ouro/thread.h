@@ -56,9 +56,18 @@ OURO_ATTR_EXPORT extern __thread struct ouro_self_ ouro_self_ __attribute__((tls
 
 OURO_ATTR_EXPORT void ouro_safepoint_slow_(void);
 
+/* Nothing, but in the tests of the library's `sched` build: there another thread may run before *p is looked at. */
+#if defined(OURO_SCHED) && OURO_SCHED
+void ouroi_sched_point(const void *address, const char *file);
+#define OURO_POINT_(p) ouroi_sched_point((p), __FILE__)
+#else
+#define OURO_POINT_(p) ((void)0)
+#endif
+
 /* Where a running thread lets a collection begin. One load and a branch that is not taken. */
 static inline void ouro_safepoint(void)
 {
+    OURO_POINT_(&ouro_self_.request);
     if (__builtin_expect(__atomic_load_n(&ouro_self_.request, __ATOMIC_RELAXED) != 0, 0))
         ouro_safepoint_slow_();
 }

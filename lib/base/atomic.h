@@ -13,43 +13,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A scheduling point before an access to *p: see sched.h. */
 #if OURO_SCHED
-void ouroi_sched_point(void);
-#define OUROI_POINT() ouroi_sched_point()
+void ouroi_sched_point(const void *address, const char *file);
+#define OUROI_POINT(p) ouroi_sched_point((p), __FILE__)
 #else
-#define OUROI_POINT() ((void)0)
+#define OUROI_POINT(p) ((void)0)
 #endif
 
-#define ouroi_atomic_load_relaxed(p) (OUROI_POINT(), __atomic_load_n((p), __ATOMIC_RELAXED))
-#define ouroi_atomic_load_acquire(p) (OUROI_POINT(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define ouroi_atomic_load_seq_cst(p) (OUROI_POINT(), __atomic_load_n((p), __ATOMIC_SEQ_CST))
-#define ouroi_atomic_store_relaxed(p, v) (OUROI_POINT(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define ouroi_atomic_store_release(p, v) (OUROI_POINT(), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define ouroi_atomic_store_seq_cst(p, v) (OUROI_POINT(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
-#define ouroi_atomic_exchange_seq_cst(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
-#define ouroi_atomic_exchange_relaxed(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_RELAXED))
-#define ouroi_atomic_exchange_acquire(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
-#define ouroi_atomic_exchange_release(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
-#define ouroi_atomic_exchange_acq_rel(p, v) (OUROI_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
-#define ouroi_atomic_fetch_add_relaxed(p, v) (OUROI_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
-#define ouroi_atomic_fetch_sub_relaxed(p, v) (OUROI_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
-#define ouroi_atomic_fetch_add_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
-#define ouroi_atomic_fetch_sub_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
-#define ouroi_atomic_fetch_or_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
-#define ouroi_atomic_fetch_and_seq_cst(p, v) (OUROI_POINT(), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_load_relaxed(p) (OUROI_POINT(p), __atomic_load_n((p), __ATOMIC_RELAXED))
+#define ouroi_atomic_load_acquire(p) (OUROI_POINT(p), __atomic_load_n((p), __ATOMIC_ACQUIRE))
+#define ouroi_atomic_load_seq_cst(p) (OUROI_POINT(p), __atomic_load_n((p), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_store_relaxed(p, v) (OUROI_POINT(p), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
+#define ouroi_atomic_store_release(p, v) (OUROI_POINT(p), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
+#define ouroi_atomic_store_seq_cst(p, v) (OUROI_POINT(p), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_exchange_seq_cst(p, v) (OUROI_POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_exchange_relaxed(p, v) (OUROI_POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_RELAXED))
+#define ouroi_atomic_exchange_acquire(p, v) (OUROI_POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
+#define ouroi_atomic_exchange_release(p, v) (OUROI_POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
+#define ouroi_atomic_exchange_acq_rel(p, v) (OUROI_POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
+#define ouroi_atomic_fetch_add_relaxed(p, v) (OUROI_POINT(p), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
+#define ouroi_atomic_fetch_sub_relaxed(p, v) (OUROI_POINT(p), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
+#define ouroi_atomic_fetch_add_seq_cst(p, v) (OUROI_POINT(p), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_fetch_sub_seq_cst(p, v) (OUROI_POINT(p), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_fetch_or_seq_cst(p, v) (OUROI_POINT(p), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
+#define ouroi_atomic_fetch_and_seq_cst(p, v) (OUROI_POINT(p), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
 
 /* Compare-and-swap: true if *p was *expected and is desired now; else *expected is what *p was. A failure is relaxed
  * but where the name says seq_cst. Strong. */
 #define ouroi_atomic_cas_relaxed(p, expected, desired) \
-    (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    (OUROI_POINT(p), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 #define ouroi_atomic_cas_acquire(p, expected, desired) \
-    (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    (OUROI_POINT(p), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 #define ouroi_atomic_cas_release(p, expected, desired) \
-    (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    (OUROI_POINT(p), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 #define ouroi_atomic_cas_acq_rel(p, expected, desired) \
-    (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    (OUROI_POINT(p), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 #define ouroi_atomic_cas_seq_cst(p, expected, desired) \
-    (OUROI_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    (OUROI_POINT(p), __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 
 #if defined(__SANITIZE_THREAD__)
 #define OUROI_RACES_SEEN 1
@@ -64,8 +65,9 @@ void ouroi_sched_point(void);
 
 #if OUROI_RACES_SEEN
 #define OUROI_OWNED_ADD(p, n) \
-    __atomic_store_n((p), (__typeof__(*(p)))(__atomic_load_n((p), __ATOMIC_RELAXED) + (n)), __ATOMIC_RELAXED)
-#define OUROI_OWNED_SET(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+    (OUROI_POINT(p),          \
+     __atomic_store_n((p), (__typeof__(*(p)))(__atomic_load_n((p), __ATOMIC_RELAXED) + (n)), __ATOMIC_RELAXED))
+#define OUROI_OWNED_SET(p, v) (OUROI_POINT(p), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
 #define OUROI_SEEN_ADD(p, n) OUROI_OWNED_ADD(p, n)
 #else
 #define OUROI_SEEN_ADD(p, n) ((void)0)
@@ -75,11 +77,11 @@ void ouroi_sched_point(void);
 /* The reader's side. PLAIN: of a word that only grows, or is set once, before what leads the reader to it is published:
  * plain in the shipped builds, so that it can be an operand. */
 #if OUROI_RACES_SEEN
-#define OUROI_OWNED_GET_PLAIN(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define OUROI_OWNED_GET_PLAIN(p) (OUROI_POINT(p), __atomic_load_n((p), __ATOMIC_RELAXED))
 #else
 #define OUROI_OWNED_GET_PLAIN(p) (*(p))
 #endif
-#define OUROI_OWNED_GET(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define OUROI_OWNED_GET(p) (OUROI_POINT(p), __atomic_load_n((p), __ATOMIC_RELAXED))
 
 /* A hint to the processor inside a spin. */
 static inline void ouroi_pause(void)
