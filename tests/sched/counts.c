@@ -35,7 +35,7 @@ static struct {
     struct leaf *leaf;
     int held;             /* references that exist */
     int destroyed;        /* times */
-    int destroyer;        /* the thread that calls destroy */
+    int destroyer;        /* the thread that has called destroy and not yet come back */
     bool looked_at_later; /* it was in a slot or weakly referenced */
 } the;
 static ouro_slot slot;
@@ -89,6 +89,8 @@ static void drop(void)
     use();
     the.held--;
     ouro_decref(the.leaf);
+    if (the.destroyer == me)
+        the.destroyer = NOBODY; /* its memory is free */
 }
 
 /* Which words are shared: the object's header; the threads' states, requests and queues; slots, weak references, and what is
@@ -333,6 +335,7 @@ static void gives_back(unsigned thread)
             sched_yield();
         drop();
         drop();
+        ouro_safepoint();
     } else {
         drop();
         take();
