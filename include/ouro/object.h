@@ -378,7 +378,10 @@ typedef struct {
 OURO_ATTR_EXPORT void *ouro_slot_load(ouro_slot *slot);
 static inline void *ouro_slot_load_(ouro_slot *slot)
 {
-    /* The owner's object cannot die while the owner looks at it. */
+    /* The owner's object cannot die while the owner looks at it. A thread must be known before it looks at a slot: nobody
+     * waits for one that is not. */
+    if (__builtin_expect(ouro_self_.number == OURO_NUMBER_NONE_, 0))
+        return ouro_slot_load(slot);
     OURO_POINT_(slot);
     ouro_object *obj = __atomic_load_n((ouro_object **)(void *)slot, __ATOMIC_ACQUIRE);
     OURO_POINT_(obj);
