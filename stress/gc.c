@@ -215,6 +215,7 @@ static void work(unsigned index)
 {
     struct random random = random_seed(index);
     struct node *held[HELD] = { NULL };
+    CHECK(ouro_thread_register() == 0); /* or its first touch may be a store into what came out of a box */
     while (!atomic_load_explicit(&run.stop, memory_order_relaxed)) {
         for (unsigned i = 0; i < 50; i++)
             step(&random, &held[random_below(&random, HELD)]);

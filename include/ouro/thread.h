@@ -1,6 +1,7 @@
 /* ouro/thread.h: registered threads, safepoints, blocking regions.
  *
- * A thread that touches objects is registered; its first object call does that by itself. A collection starts when every
+ * A thread that touches objects is registered; its first object call does that by itself. One that may write to a member of
+ * an object before any such call registers first. A collection starts when every
  * registered thread has reached a safepoint (ouro_safepoint, ouro_new and its like, the end of a blocking region) or is in
  * a blocking region. A registered thread that sleeps or computes outside of a region holds up every collection: it is
  * named on stderr, with where it is, after OURO_STW_WARN_MS (default 1000).
