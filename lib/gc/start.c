@@ -35,9 +35,18 @@ static void fork_child(struct ouroi_thread *thread)
     ouroi_collect_fork_child(thread);
 }
 
+static unsigned (*check_more)(void);
+
+static unsigned check_all(void)
+{
+    return ouroi_gc_check() + (check_more != NULL ? check_more() : 0);
+}
+
 /* Constructors of the program run after this one, that of the layer below (103) before. */
 __attribute__((constructor(104))) static void gc_starts(void)
 {
+    check_more = ouroi_object_check_more;
+    ouroi_object_check_more = check_all;
     below = ouroi_world_hooks;
     ouroi_world_hooks.fork_prepare = fork_prepare;
     ouroi_world_hooks.fork_parent = fork_parent;

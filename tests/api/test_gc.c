@@ -637,32 +637,33 @@ static void finalizer_by_counts_then_collector(void **state)
 
 /* Types without clear. */
 
-struct stubborn {
+struct unyielding {
     ouro_object header;
-    struct stubborn *next;
+    struct unyielding *next;
 };
 
-static void stubborn_traverse(ouro_object *self, ouro_visit visit, void *arg)
+static void unyielding_traverse(ouro_object *self, ouro_visit visit, void *arg)
 {
-    struct stubborn *stubborn = (struct stubborn *)self;
-    if (stubborn->next != NULL)
-        visit(&stubborn->next->header, arg);
+    struct unyielding *unyielding = (struct unyielding *)self;
+    if (unyielding->next != NULL)
+        visit(&unyielding->next->header, arg);
 }
 
-static void stubborn_destroy(ouro_object *self)
+static void unyielding_destroy(ouro_object *self)
 {
-    ouro_xdecref(((struct stubborn *)self)->next);
+    ouro_xdecref(((struct unyielding *)self)->next);
     destroyed++;
 }
 
-static ouro_type stubborn_type = OURO_TYPE(struct stubborn, .traverse = stubborn_traverse, .destroy = stubborn_destroy);
+static ouro_type unyielding_type =
+    OURO_TYPE(struct unyielding, .traverse = unyielding_traverse, .destroy = unyielding_destroy);
 
 static void uncollectable(void **state)
 {
     (void)state;
     destroyed = 0;
     uint64_t before = stats_of(2).uncollectable;
-    struct stubborn *a = ouro_new(&stubborn_type), *b = ouro_new(&stubborn_type);
+    struct unyielding *a = ouro_new(&unyielding_type), *b = ouro_new(&unyielding_type);
     struct node *tail = new_node();
     a->next = b;
     b->next = a;
@@ -671,7 +672,7 @@ static void uncollectable(void **state)
     assert_int_equal(stats_of(2).uncollectable, before + 2);
     assert_int_equal(destroyed, 0);
     assert_int_equal(ouro_gc_garbage_count(), 2);
-    struct stubborn *first = ouro_gc_garbage_get(0);
+    struct unyielding *first = ouro_gc_garbage_get(0);
     assert_true(first == a || first == b);
     assert_int_equal(ouro_refcount(first), 3);
     errno = 0;
@@ -686,15 +687,15 @@ static void uncollectable(void **state)
     assert_int_equal(destroyed, 2);
 }
 
-static void stubborn_in_a_cycle_that_can_be_broken(void **state)
+static void unyielding_in_a_cycle_that_can_be_broken(void **state)
 {
     (void)state;
     destroyed = 0;
     struct node *node = new_node();
-    struct stubborn *a = ouro_new(&stubborn_type), *b = ouro_new(&stubborn_type);
+    struct unyielding *a = ouro_new(&unyielding_type), *b = ouro_new(&unyielding_type);
     node->next = (struct node *)a;
     a->next = b;
-    b->next = (struct stubborn *)node;
+    b->next = (struct unyielding *)node;
     assert_int_equal(ouro_gc_collect(2), 3);
     assert_int_equal(destroyed, 2);
     assert_int_equal(ouro_gc_garbage_count(), 0);
@@ -704,7 +705,7 @@ static void what_the_uncollectable_lead_to_lives(void **state)
 {
     (void)state;
     destroyed = 0;
-    struct stubborn *a = ouro_new(&stubborn_type), *tail = ouro_new(&stubborn_type);
+    struct unyielding *a = ouro_new(&unyielding_type), *tail = ouro_new(&unyielding_type);
     struct node *node = new_node();
     a->next = a;
     tail->next = ouro_newref(a);
@@ -977,7 +978,7 @@ int main(void)
         API_TEST(finalizers_that_break_the_cycle),
         API_TEST(finalizer_by_counts_then_collector),
         API_TEST(uncollectable),
-        API_TEST(stubborn_in_a_cycle_that_can_be_broken),
+        API_TEST(unyielding_in_a_cycle_that_can_be_broken),
         API_TEST(what_the_uncollectable_lead_to_lives),
         API_TEST(save_all),
         API_TEST(callbacks),

@@ -43,7 +43,7 @@ struct job {
 };
 
 struct options {
-    const char *preload, *library;
+    const char *preload, *tested;
     const char *only[MAX_WORDS], *skip[MAX_WORDS], *env[MAX_WORDS];
     size_t only_count, skip_count, env_count;
     char *through;
@@ -158,8 +158,8 @@ static void exec_job(const struct job *job)
         _exit(126);
     for (int fd = 3; fd < 256; fd++)
         close(fd);
-    if (options.library != NULL)
-        setenv("BATTERY_LIBRARY", options.library, 1);
+    if (options.tested != NULL)
+        setenv("BATTERY_LIBRARY", options.tested, 1);
     for (size_t i = 0; i < options.env_count; i++)
         putenv((char *)(uintptr_t)options.env[i]);
     if (options.preload != NULL && !need_value(job->needs, "nopreload", value, sizeof value)) {
@@ -298,7 +298,7 @@ static int parse_options(int argc, char **argv)
         else if (strcmp(option, "--preload") == 0)
             options.preload = option_value(argc, argv, &at);
         else if (strcmp(option, "--library") == 0)
-            options.library = option_value(argc, argv, &at);
+            options.tested = option_value(argc, argv, &at);
         else if (strcmp(option, "--jobs") == 0)
             options.jobs = (unsigned)strtoul(option_value(argc, argv, &at), NULL, 10);
         else if (strcmp(option, "--only") == 0)
@@ -338,7 +338,7 @@ int main(int argc, char **argv)
 {
     int at = parse_options(argc, argv);
     options.preload = library_path(options.preload);
-    options.library = options.library != NULL ? library_path(options.library) : options.preload;
+    options.tested = options.tested != NULL ? library_path(options.tested) : options.preload;
     for (; at < argc; at++) {
         char *path = realpath(argv[at], NULL);
         if (path == NULL)
