@@ -148,17 +148,21 @@ static void carve(struct ouroi_pool *pool)
     uint32_t left = pool->capacity - pool->carved;
     count = count == 0 ? 1 : count;
     count = count > left ? left : count;
-    struct ouroi_block *first = NULL, **link = &first;
-    for (uint32_t i = 0; i < count; i++) {
-        struct ouroi_block *block = block_at(pool, next_uncarved(pool));
-        OUROI_OWNED_ADD(&pool->carved, 1);
+    struct ouroi_block *block = block_at(pool, next_uncarved(pool));
+    OUROI_OWNED_SET(&pool->free, block);
+    bool in_order = pool->capacity > OUROI_SPARSE_MAX;
+    size_t bytes = pool->block_bytes;
+    for (uint32_t i = 1; i < count; i++) {
+        struct ouroi_block *next =
+            in_order ? (struct ouroi_block *)((uintptr_t)block + bytes) : block_at(pool, next_uncarved(pool));
         block->key = pool;
-        *link = block;
-        link = &block->next;
+        block->next = next;
+        block = next;
     }
-    *link = NULL;
-    OUROI_OWNED_SET(&pool->free, first);
-    ouroi_arena_note_used((ptrdiff_t)((size_t)count * pool->block_bytes));
+    block->key = pool;
+    block->next = NULL;
+    OUROI_OWNED_ADD(&pool->carved, count);
+    ouroi_arena_note_used((ptrdiff_t)(count * bytes));
 }
 
 /* Takes in a list of `count` blocks that others freed. */
@@ -464,7 +468,10 @@ uint32_t ouroi_pool_listed(const struct ouroi_pool *pool)
 bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)
 {
     size_t offset = (uintptr_t)p - pool->run.start;
-    return offset % pool->block_bytes == 0 && offset / pool->block_bytes < pool->capacity;
+    if (offset >= pool->run.bytes)
+        return false;
+    uint32_t small = (uint32_t)offset; /* its division takes a third of the other's time */
+    return small % pool->block_bytes == 0 && small / pool->block_bytes < pool->capacity;
 }
 
 static bool list_has(const struct ouroi_pool *pool, const struct ouroi_block *list, const struct ouroi_block *block)
