@@ -175,7 +175,7 @@ static inline void ouro_incref(void *obj)
     OURO_POINT_(&self->ouro_shared_);
     if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && ouro_self_.number != OURO_NUMBER_NONE_,
                          1))
-        __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED); /* model: count.take.1 */
     else if (!ouro_count_distributed_(self, shared, 1))
         ouro_incref_slow_(self);
 }
@@ -188,7 +188,7 @@ static inline void ouro_decref(void *obj)
     assert(self != NULL);
     OURO_POINT_(&self->ouro_owner_);
     if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
-        int32_t count = OURO_LOCAL_GET_(self) - 1;
+        int32_t count = OURO_LOCAL_GET_(self) - 1; /* model: count.own.1 */
         OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count == 0, 0))
             ouro_decref_last_(self);

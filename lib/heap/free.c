@@ -108,7 +108,7 @@ static void free_own(struct ouroi_pool *pool, struct ouroi_block *block)
 /* Of a pool that has no owner, or had none just now. */
 static void free_home(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
-    if (take_back(heap, pool))
+    if (take_back(heap, pool)) /* model: remote.home.1 */
         free_own(pool, block);
     else
         batch_block(heap, pool, block);
