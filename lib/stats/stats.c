@@ -70,31 +70,50 @@ static int report_fd = STDERR_FILENO;
 /* Programs close stderr on their way out: the report has its own, made only where one was asked for. */
 __attribute__((constructor)) static void prepare_report(void)
 {
-    if (ouroi_heap_start() != 0 || ouroi_options.stats_at_exit == OUROI_REPORT_NONE)
+    if (ouroi_heap_start() != 0 || ouroi_options.stats_at_exit == OUROI_REPORT_NONE ||
+        ouroi_options.stats_file[0] != '\0')
         return;
     int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
     report_fd = fd >= 0 ? fd : STDERR_FILENO;
 }
 
-/* OURO_STATS_AT_EXIT: at exit() and return from main, to stderr, in one write. */
+static void write_text(struct ouroi_writer *writer)
+{
+    ouro_alloc_stats s;
+    ouro_stats_get(&s);
+    ouroi_writer_put(writer,
+                     "ouro: allocated %zu bytes, peak %zu, resident %zu, committed %zu, reserved %zu; "
+                     "mallocs %zu, frees %zu, remote %zu; threads %zu, pools %zu\n",
+                     s.allocated, s.peak_allocated, s.resident, s.committed, s.reserved, (size_t)s.mallocs,
+                     (size_t)s.frees, (size_t)s.remote_frees, s.threads, s.pools);
+}
+
+static int open_report(void)
+{
+    char path[sizeof ouroi_options.stats_file + 16];
+    const char *file = ouroi_options.stats_file, *number = strstr(file, "%p");
+    size_t used = number != NULL ? (size_t)(number - file) : strlen(file);
+    memcpy(path, file, used);
+    path[used] = '\0';
+    if (number != NULL)
+        ouroi_format(path + used, sizeof path - used, "%d%s", (int)getpid(), number + 2);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0)
+        ouroi_warn("OURO_STATS_FILE: cannot open %s", path);
+    return fd;
+}
+
+/* OURO_STATS_AT_EXIT: at exit() and return from main, to stderr or OURO_STATS_FILE, in one write. */
 __attribute__((destructor)) static void report_at_exit(void)
 {
     if (ouroi_options.stats_at_exit == OUROI_REPORT_NONE)
         return;
-    if (ouroi_options.stats_at_exit == OUROI_REPORT_JSON) {
-        ouro_stats_write_json(report_fd);
+    int fd = ouroi_options.stats_file[0] != '\0' ? open_report() : report_fd;
+    if (fd < 0)
         return;
-    }
-    ouro_alloc_stats s;
-    ouro_stats_get(&s);
-    char line[512];
-    size_t length = ouroi_format(line, sizeof line,
-                                 "ouro: allocated %zu bytes, peak %zu, resident %zu, committed %zu, reserved %zu; "
-                                 "mallocs %zu, frees %zu, remote %zu; threads %zu, pools %zu\n",
-                                 s.allocated, s.peak_allocated, s.resident, s.committed, s.reserved, (size_t)s.mallocs,
-                                 (size_t)s.frees, (size_t)s.remote_frees, s.threads, s.pools);
-    ssize_t ignored = write(report_fd, line, length);
-    (void)ignored;
+    ouroi_stats_write(fd, ouroi_options.stats_at_exit == OUROI_REPORT_JSON ? ouroi_stats_write_json_all : write_text);
+    if (fd != report_fd)
+        close(fd);
 }
 
 int ouro_debug_check(void)

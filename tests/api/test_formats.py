@@ -191,6 +191,17 @@ class Errors(unittest.TestCase):
         report = json.loads(result.stderr.splitlines()[-1])
         self.assertEqual(set(report), set(json.loads(result.stdout)))
 
+    def test_at_exit_into_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            result = run("json", OURO_STATS_AT_EXIT="json", OURO_STATS_FILE=f"{folder}/of-%p.json")
+            self.assertEqual(os.listdir(folder), [f"of-{said(result)['pid']}.json"])
+            with open(f"{folder}/of-{said(result)['pid']}.json") as file:
+                self.assertEqual(json.load(file)["pid"], int(said(result)["pid"]))
+            self.assertNotIn("schema", result.stderr)
+            result = run("json", OURO_STATS_AT_EXIT="text", OURO_STATS_FILE=f"{folder}/no/such")
+            self.assertEqual(result.returncode, 0)
+            self.assertIn("ouro: OURO_STATS_FILE: cannot open", result.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1] + ["-v"])
