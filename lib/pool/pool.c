@@ -109,7 +109,7 @@ static bool is_dead(const struct ouroi_pool *pool)
 
 void ouroi_pool_release(struct ouroi_pool *pool)
 {
-    OURO_ASSERT(ouroi_pool_used(pool) == 0);
+    OURO_ASSERT(ouroi_pool_used(pool) == 0 && !pool->linked);
     OURO_EXPENSIVE(ouroi_run_member(&pool->run)->heap != NULL || is_dead(pool));
     struct ouroi_pool_totals *totals = &ouroi_pool_totals[pool->run.size_class];
     ouroi_pool_arm(pool, 0);
