@@ -395,12 +395,14 @@ static size_t purge_pool(struct ouroi_pool *pool)
     for (uint32_t i = pool->capacity; i-- > 0;) {
         bool sleeps = has(asleep, i) || has(pool->uncarved, i);
         carved += !sleeps;
+        /* The collector may be looking: of a free block it sees that it is none of its own, carved or not. */
+        uint64_t *word = &pool->uncarved[i / 64];
         if (sleeps)
-            pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
+            OUROI_OWNED_SET(word, *word | (uint64_t)1 << i % 64);
         else if (has(set, i)) {
             struct ouroi_block *block = block_at(pool, i);
-            block->next = list;
-            block->key = pool;
+            OUROI_OWNED_SET(&block->next, list);
+            OUROI_OWNED_SET(&block->key, pool);
             list = block;
         }
     }

@@ -176,7 +176,7 @@ size_t ouroi_pool_purge_idle(bool all);
 OUROI_INLINE bool ouroi_pool_is_carved(const struct ouroi_pool *pool, uint32_t index)
 {
     return pool->capacity > OUROI_SPARSE_MAX ? index < pool->carved
-                                             : (pool->uncarved[index / 64] >> index % 64 & 1) == 0;
+                                             : (OUROI_OWNED_GET(&pool->uncarved[index / 64]) >> index % 64 & 1) == 0;
 }
 
 /* Puts a block into an owned pool's list. */
