@@ -270,8 +270,9 @@ static void count_heaps(struct reading *reading)
         figures->threads += heap[view->used] != 0 && heap[view->nodes] == 0;
         for (uint64_t b = 0; b < view->batch_count; b++) {
             const char *batch = heap + view->batches + b * view->batch_bytes;
-            unsigned c = field2(batch, view->batch_class), blocks = field2(batch, view->batch_blocks);
-            if (field8(batch, view->batch_pool) == 0 || c >= figures->classes)
+            unsigned c = field2(batch, view->batch_class);
+            uint16_t blocks = (uint16_t)(field2(batch, view->batch_full) - field2(batch, view->batch_room));
+            if (field8(batch, view->batch_pool) == view->batch_none || c >= figures->classes)
                 continue;
             figures->class[c].frees += blocks;
             figures->remote_frees += blocks;

@@ -220,7 +220,9 @@ void ouroi_heap_describe(struct ouroi_heap_view *view)
     view->batch_count = OUROI_BATCHES;
     view->batch_bytes = sizeof(struct ouroi_batch);
     view->batch_pool = offsetof(struct ouroi_batch, pool);
-    view->batch_blocks = offsetof(struct ouroi_batch, count);
+    view->batch_none = (uintptr_t)ouroi_heap_empty.batches[0].pool;
+    view->batch_full = offsetof(struct ouroi_batch, full);
+    view->batch_room = offsetof(struct ouroi_batch, room);
     view->batch_class = offsetof(struct ouroi_batch, size_class);
     view->secure = ouroi_options.secure;
 }
