@@ -48,9 +48,14 @@ function(ouro_add_library name export_name dropin)
     if(NOT sources)
         message(FATAL_ERROR "${name}: no sources under lib/")
     endif()
+    if(OURO_SANITIZE)
+        set(sanitized 1)
+    else()
+        set(sanitized 0)
+    endif()
     set(definitions
         OURO_DROPIN=${dropin} OURO_DEBUG=$<BOOL:${OURO_DEBUG}> OURO_SCHED=$<BOOL:${OURO_SCHED}>
-        OURO_SANITIZED=$<BOOL:${OURO_SANITIZE}>)
+        OURO_SANITIZED=${sanitized})
 
     add_library(${name}_objects OBJECT ${sources})
     set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
