@@ -49,7 +49,8 @@ function(ouro_add_library name export_name dropin)
         message(FATAL_ERROR "${name}: no sources under lib/")
     endif()
     set(definitions
-        OURO_DROPIN=${dropin} OURO_DEBUG=$<BOOL:${OURO_DEBUG}> OURO_SCHED=$<BOOL:${OURO_SCHED}>)
+        OURO_DROPIN=${dropin} OURO_DEBUG=$<BOOL:${OURO_DEBUG}> OURO_SCHED=$<BOOL:${OURO_SCHED}>
+        OURO_SANITIZED=$<BOOL:${OURO_SANITIZE}>)
 
     add_library(${name}_objects OBJECT ${sources})
     set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
