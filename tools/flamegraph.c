@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "snapshot.h"
 
@@ -239,11 +238,6 @@ static void put_node(FILE *out, const struct flame *flame, const struct node *no
 static void put_head(FILE *out, const struct flame *flame, unsigned height)
 {
     const ouro_snapshot_info *info = &flame->info;
-    char when[64] = "";
-    time_t seconds = (time_t)(info->time_ns / 1000000000u);
-    struct tm local;
-    if (localtime_r(&seconds, &local) == NULL || strftime(when, sizeof when, "%F %T", &local) == 0)
-        when[0] = '\0';
     const char *name = strrchr(info->program, '/');
     fprintf(
         out,
@@ -261,7 +255,7 @@ static void put_head(FILE *out, const struct flame *flame, unsigned height)
     put_text(out, name != NULL ? name + 1 : info->program, 60);
     fprintf(out, ": %s in %s blocks</text>\n", tool_bytes((double)info->size).text, tool_grouped(info->count).text);
     fprintf(out, "<text class=\"small\" x=\"%d\" y=\"46\">process %llu, %s, %s", SIDE, (unsigned long long)info->pid,
-            when, info->sample_bytes == 0 ? "every allocation" : "sampled, one for ");
+            snapshot_time(info).text, info->sample_bytes == 0 ? "every allocation" : "sampled, one for ");
     fprintf(out, "%s; width is memory in use, what is above was called by what is below</text>\n",
             info->sample_bytes == 0 ? "" : tool_bytes((double)info->sample_bytes).text);
     fprintf(out,

@@ -11,15 +11,15 @@
 static const char help[] =
     "Usage: ouro snapshot FILE [OPTIONS]\n"
     "\n"
-    "Shows a snapshot of a traced program: which code allocated the memory that was in use. FILE is what OURO_TRACE_FILE\n"
-    "named, or ouro_snapshot_dump wrote. Lines are found in the program's debug information (-g), which may be in a\n"
-    "separate file, found by its build-id.\n"
+    "Shows a snapshot of a traced program: which code allocated the memory that was in use. FILE is what\n"
+    "OURO_TRACE_FILE named, or ouro_snapshot_dump wrote. Lines are found in the program's debug information\n"
+    "(-g), which may be in a separate file, found by its build-id.\n"
     "\n"
     "Options:\n"
     "  -b, --by KEY          group by line (default), file, function, type or traceback\n"
     "  -n, --top N           show the N biggest groups; 0: all (default 25; of tracebacks 10)\n"
     "  -d, --diff OLD        show the difference to an older snapshot\n"
-    "  -f, --filter GLOB     only what was allocated in files that match; !GLOB: only in others. May be given again\n"
+    "  -f, --filter GLOB     only what was allocated in files that match; !GLOB: in others. All that are given hold\n"
     "  -s, --symbols DIRS    folders, separated by ':', to search for programs and debug files\n"
     "      --pprof OUT       write a profile for pprof\n"
     "      --folded OUT      write folded stacks, a line each\n"
@@ -168,21 +168,34 @@ static void say_sampling(const ouro_snapshot_info *info, char *text, size_t size
         snprintf(text, size, "sampled, one for %s", tool_bytes((double)info->sample_bytes).text);
 }
 
-/* "server, process 17, at TIME" and "12 MiB in 1,234 blocks, ...". */
-static void print_head(const ouro_snapshot *snapshot)
+struct tool_text snapshot_time(const ouro_snapshot_info *info)
 {
-    ouro_snapshot_info info;
-    char when[64] = "", how[64];
-    ouro_snapshot_get_info(snapshot, &info);
-    time_t seconds = (time_t)(info.time_ns / 1000000000u);
+    struct tool_text when;
+    time_t seconds = (time_t)(info->time_ns / 1000000000u);
     struct tm local;
-    if (localtime_r(&seconds, &local) == NULL || strftime(when, sizeof when, "%F %T", &local) == 0)
-        when[0] = '\0';
+    if (localtime_r(&seconds, &local) == NULL || strftime(when.text, sizeof when.text, "%F %T", &local) == 0)
+        snprintf(when.text, sizeof when.text, "unknown time");
+    return when;
+}
+
+/* "server, process 17, at TIME" and "12 MiB in 1,234 blocks, ..."; old: NULL, or what it is compared with. */
+static void print_head(const struct wishes *wishes, const ouro_snapshot *snapshot, const ouro_snapshot *old)
+{
+    ouro_snapshot_info info, then;
+    char how[64];
+    ouro_snapshot_get_info(snapshot, &info);
     say_sampling(&info, how, sizeof how);
     printf("%s%s%s, process %llu, %s\n", tool_style(stdout, TOOL_BOLD), info.program, tool_style(stdout, TOOL_PLAIN),
-           (unsigned long long)info.pid, when);
-    printf("%s in %s blocks, %s tracebacks of up to %u frames, %s\n\n", tool_bytes((double)info.size).text,
+           (unsigned long long)info.pid, snapshot_time(&info).text);
+    printf("%s in %s blocks, %s tracebacks of up to %u frames, %s\n", tool_bytes((double)info.size).text,
            tool_grouped(info.count).text, tool_grouped(info.traces).text, info.max_frames, how);
+    if (old != NULL) {
+        ouro_snapshot_get_info(old, &then);
+        printf("%s since %s, process %llu, %s, when it was %s in %s blocks\n",
+               tool_signed_bytes((double)info.size - (double)then.size).text, wishes->old, (unsigned long long)then.pid,
+               snapshot_time(&then).text, tool_bytes((double)then.size).text, tool_grouped(then.count).text);
+    }
+    putchar('\n');
 }
 
 /* FILE:LINE in at most PLACE_COLUMNS, its end where it is longer; to be freed. */
@@ -320,7 +333,7 @@ static int show(const struct wishes *wishes, ouro_snapshot *snapshot, ouro_snaps
     if (count == 0 && errno != 0)
         return tool_fail("%s: %s", wishes->path, strerror(errno));
     ouro_snapshot_get_info(snapshot, &info);
-    print_head(snapshot);
+    print_head(wishes, snapshot, old);
     uint64_t top = wishes->top_given ? wishes->top : wishes->key == OURO_BY_TRACEBACK ? TOP_TRACEBACKS : TOP_DEFAULT;
     size_t shown = top == 0 || top > count ? count : (size_t)top;
     struct frame_table names, old_names;

@@ -25,6 +25,9 @@ void frame_table_end(struct frame_table *table);
 /* The first of stat's frames that is to be shown: those of the library at the inner end are not. */
 size_t first_shown(struct frame_table *table, const ouro_trace_stat *stat);
 
+/* When it was taken, in local time. */
+struct tool_text snapshot_time(const ouro_snapshot_info *info);
+
 /* Writes a flame graph. TOOL_OK, or TOOL_FAILED with a message. */
 int write_flamegraph(ouro_snapshot *snapshot, const char *path);
 
