@@ -126,14 +126,14 @@ void ouroi_heap_detach(struct ouroi_heap *heap);
 /* Tracing (traced.c, sample.c). Blocks that are traced belong to regions, whose frees, by whomever, come under the region's
  * lock; there the layer above is told of them. */
 enum ouroi_tracing { OUROI_TRACING_OFF, OUROI_TRACING_ALL, OUROI_TRACING_SAMPLED };
-#define OUROI_FRAMES_MAX 256
+#define OUROI_SITE_FRAMES 256
 
 /* Who asked for a block. */
 struct ouroi_site {
     const char *type; /* of an object; NULL: a plain block */
     uint64_t hash;
     size_t count;
-    void *frames[OUROI_FRAMES_MAX];
+    void *frames[OUROI_SITE_FRAMES];
 };
 
 /* What the layer above counts of the blocks of one region. */
