@@ -48,7 +48,7 @@ void ouroi_heap_add_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
     else
         bin->first = pool;
     bin->last = pool;
-    heap->partial_bytes += pool->run.bytes;
+    OUROI_OWNED_ADD(&heap->partial_bytes, pool->run.bytes);
     pool->noted_idle = 0;
     note_idle(heap, pool);
 }
@@ -65,7 +65,7 @@ void ouroi_heap_remove_partial(struct ouroi_heap *heap, struct ouroi_pool *pool)
     else
         bin->first = pool->next;
     pool->next = pool->previous = NULL;
-    heap->partial_bytes -= pool->run.bytes;
+    OUROI_OWNED_ADD(&heap->partial_bytes, 0 - pool->run.bytes);
     heap->idle_bytes -= (size_t)pool->noted_idle * pool->block_bytes;
     pool->noted_idle = 0;
     if (pool->spare) {

@@ -9,11 +9,20 @@
 static void count_run(struct ouroi_run *run, void *arg)
 {
     struct ouroi_heap_counts *counts = arg;
+    unsigned node = run->node % OUROI_NODES_MAX;
+    bool in_region = OUROI_OWNED_GET(&ouroi_run_member(run)->heap) != NULL;
     if (run->kind != OUROI_RUN_POOL) {
+        size_t bytes = OUROI_OWNED_GET(&run->bytes);
         counts->large_blocks++;
-        counts->large_bytes += OUROI_OWNED_GET(&run->bytes);
+        counts->large_bytes += bytes;
+        counts->node_large_blocks[node]++;
+        counts->node_large_bytes[node] += bytes;
+        counts->region_large_blocks += in_region;
         return;
     }
+    counts->node_pools[node]++;
+    counts->node_pool_bytes[node] += run->bytes;
+    counts->region_pools += in_region;
     struct ouroi_pool *pool = ouroi_pool_of(run);
     unsigned c = run->size_class;
     uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: see the file head */
@@ -43,13 +52,19 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
         uint32_t count = OUROI_OWNED_GET(&heap->batches[i].count);
         counts->frees[OUROI_OWNED_GET(&heap->batches[i].size_class)] += count;
         counts->remote_frees += count;
+        counts->batched += count;
     }
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         uint64_t both = OUROI_OWNED_GET(&heap->bins[c].unstashed);
         counts->allocs[c] += both;
-        counts->frees[c] += both + OUROI_OWNED_GET(&heap->bins[c].stashed);
+        uint32_t stashed = OUROI_OWNED_GET(&heap->bins[c].stashed);
+        counts->frees[c] += both + stashed;
+        counts->stashed += stashed;
     }
+    counts->partial_bytes += OUROI_OWNED_GET(&heap->partial_bytes);
     counts->threads += heap->used && !heap->nodes;
+    counts->object_heaps += heap->used && heap->nodes;
+    counts->idle_heaps += !heap->used;
 }
 
 void ouroi_heap_count(struct ouroi_heap_counts *counts)
@@ -57,6 +72,7 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
     memset(counts, 0, sizeof *counts);
     ouroi_arena_each_run(count_run, counts);
     ouroi_heap_each(count_batches, counts);
+    counts->regions = ouroi_region_count();
     if (ouroi_options.secure)
         ouroi_secure_count(counts);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
@@ -65,6 +81,8 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
         counts->allocs[c] += gone;
         counts->frees[c] += gone;
         counts->remote_frees += ouroi_atomic_load_relaxed(&totals->remote_frees);
+        if (counts->frees[c] > counts->allocs[c]) /* while threads work: one was seen before the other */
+            counts->allocs[c] = counts->frees[c];
         counts->small_bytes += (size_t)(counts->allocs[c] - counts->frees[c]) * ouroi_class_bytes(c);
     }
 }

@@ -178,7 +178,17 @@ struct ouroi_heap_counts {
     size_t small_bytes, large_bytes; /* living, usable */
     size_t large_blocks;
     size_t large_waiting; /* freed, and in quarantine */
-    size_t threads;
+    size_t quarantined;   /* of either kind, in quarantine; 0 without OURO_SECURE */
+    /* of each NUMA node */
+    size_t node_pools[OUROI_NODES_MAX], node_pool_bytes[OUROI_NODES_MAX];
+    size_t node_large_blocks[OUROI_NODES_MAX], node_large_bytes[OUROI_NODES_MAX];
+    /* of threads' heaps, and of regions */
+    size_t threads;          /* that have a heap */
+    size_t object_heaps;     /* second heaps, for tracked objects, in use */
+    size_t idle_heaps;       /* of either kind, whose threads have ended */
+    size_t partial_bytes;    /* of pools in `partial` lists */
+    size_t stashed, batched; /* blocks: in stashes; on their way to other threads' pools */
+    size_t regions, region_pools, region_large_blocks;
 };
 void ouroi_heap_count(struct ouroi_heap_counts *counts);
 

@@ -50,6 +50,7 @@ void ouroi_region_look(const void *p, struct ouroi_run *run, void (*fn)(uint64_t
 void *ouroi_region_realloc(void *p, struct ouroi_run *run, size_t size);
 void ouroi_region_free(void *p, struct ouroi_run *run);
 extern struct ouro_heap ouroi_region_late; /* for threads past their end */
+size_t ouroi_region_count(void);           /* that the program has */
 void ouroi_region_fork_prepare(void);
 void ouroi_region_fork_done(bool child);
 

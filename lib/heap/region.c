@@ -29,7 +29,7 @@ static struct ouro_heap *all_regions = &ouroi_region_late, *free_regions;
 static void link_run(struct ouro_heap *region, struct ouroi_run *run)
 {
     struct ouroi_run_member *member = ouroi_run_member(run);
-    member->heap = region;
+    OUROI_OWNED_SET(&member->heap, (void *)region);
     member->previous = NULL;
     member->next = region->runs;
     if (region->runs != NULL)
@@ -83,7 +83,7 @@ static void *alloc_small(struct ouro_heap *region, unsigned size_class)
         add_room(region, pool);
         ouroi_pool_replenish(pool);
     }
-    pool->used++;
+    OUROI_OWNED_ADD(&pool->used, 1);
     return ouroi_pool_pop(pool);
 }
 
@@ -144,8 +144,8 @@ static void free_small(struct ouro_heap *region, struct ouroi_pool *pool, struct
 {
     OURO_ASSERT(ouroi_pool_mark(pool, block, false));
     ouroi_pool_put(pool, block);
-    pool->settled_frees++;
-    pool->used--;
+    OUROI_OWNED_ADD(&pool->settled_frees, 1);
+    OUROI_OWNED_ADD(&pool->used, (uint32_t)-1);
     if (!pool->linked)
         add_room(region, pool);
     if (ouroi_pool_used(pool) == 0 && (pool->next != NULL || pool->previous != NULL)) {
@@ -327,8 +327,8 @@ void ouro_heap_destroy(ouro_heap *region)
         if (run->kind == OUROI_RUN_POOL) {
             struct ouroi_pool *pool = ouroi_pool_of(run);
             ouroi_traced_forget_pool(&region->ledger, pool);
-            pool->settled_frees += pool->used;
-            pool->used = 0;
+            OUROI_OWNED_ADD(&pool->settled_frees, pool->used);
+            OUROI_OWNED_SET(&pool->used, 0);
             ouroi_pool_release(pool);
         } else {
             ouroi_traced_forget(&region->ledger, run, (void *)run->start);
@@ -342,6 +342,18 @@ void ouro_heap_destroy(ouro_heap *region)
     region->next_free = free_regions;
     free_regions = region;
     ouroi_lock_release(&regions_lock);
+}
+
+size_t ouroi_region_count(void)
+{
+    size_t count = 0;
+    ouroi_lock_acquire(&regions_lock);
+    for (const struct ouro_heap *region = all_regions; region != NULL; region = region->next)
+        count += region != &ouroi_region_late;
+    for (const struct ouro_heap *region = free_regions; region != NULL; region = region->next_free)
+        count--;
+    ouroi_lock_release(&regions_lock);
+    return count;
 }
 
 void ouroi_region_fork_prepare(void)

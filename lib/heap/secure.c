@@ -161,7 +161,8 @@ static char *take_slot(struct ouroi_pool *pool)
     while ((pool->live[at / 64] >> at % 64 & 1) != 0)
         at = at + 1 == pool->capacity ? 0 : at + 1;
     pool->live[at / 64] |= (uint64_t)1 << at % 64;
-    if (++pool->used == pool->capacity)
+    OUROI_OWNED_ADD(&pool->used, 1);
+    if (pool->used == pool->capacity)
         unlink_pool(pool);
     return (char *)pool->run.start + (size_t)at * pool->block_bytes;
 }
@@ -206,10 +207,11 @@ static void leave_quarantine(void)
     struct ouroi_pool *pool = ouroi_pool_of(freed.run);
     uint32_t at = (uint32_t)(((uintptr_t)start - freed.run->start) / pool->block_bytes);
     pool->live[at / 64] &= ~((uint64_t)1 << at % 64);
-    pool->settled_frees++;
+    OUROI_OWNED_ADD(&pool->settled_frees, 1);
     if (!pool->linked)
         link_pool(pool);
-    if (--pool->used == 0)
+    OUROI_OWNED_ADD(&pool->used, (uint32_t)-1);
+    if (pool->used == 0)
         drop_pool(pool);
 }
 
@@ -398,6 +400,7 @@ size_t ouroi_secure_usable(const void *p, struct ouroi_run *run)
 void ouroi_secure_count(struct ouroi_heap_counts *counts)
 {
     ouroi_lock_acquire(&lock);
+    counts->quarantined = quarantine_count;
     for (unsigned i = 0; i < quarantine_count; i++) {
         const struct ouroi_run *run = quarantine[(quarantine_first + i) % QUARANTINE].run;
         if (run->kind == OUROI_RUN_POOL) {
