@@ -1,7 +1,7 @@
 /* heap/alloc.c: malloc where the current pool has no block, and all that is not plain malloc.
  *
- * Owns        the order in which a thread looks for blocks: what others freed in its current pool, the rest of that pool,
- *             its other pools with room, unowned pools with room (the shelf), a new pool.
+ * Owns        the order in which a thread looks for blocks: its stash, what others freed in its current pool, the rest of that
+ *             pool, its other pools with room, unowned pools with room (the shelf), a new pool.
  * Invariants  those of heap.h.
  */
 #include "heap/internal.h"
@@ -146,6 +146,16 @@ void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
     }
 }
 
+static struct ouroi_pool *new_pool(const struct ouroi_heap *heap, unsigned node, unsigned size_class)
+{
+    struct ouroi_pool *pool = ouroi_pool_new(node, size_class, heap->nodes);
+    if (pool == NULL)
+        return NULL;
+    size_t room = OUROI_BATCH_BYTES / pool->block_bytes;
+    pool->batch_room = room > OUROI_BATCH_BLOCKS ? OUROI_BATCH_BLOCKS : room == 0 ? 1 : (uint16_t)room;
+    return pool;
+}
+
 /* A pool for the class, owned by `heap`, in no list. NULL: no memory. */
 static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class)
 {
@@ -161,7 +171,7 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     node = node < ouroi_machine.nodes ? node : 0;
     pool = ouroi_shelf_take(node, size_class, heap->nodes);
     if (pool == NULL)
-        pool = ouroi_pool_new(node, size_class, heap->nodes);
+        pool = new_pool(heap, node, size_class);
     for (unsigned i = 1; pool == NULL && i < ouroi_machine.nodes; i++)
         pool = ouroi_shelf_take((node + i) % ouroi_machine.nodes, size_class, heap->nodes);
     if (pool == NULL)
@@ -222,14 +232,14 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_
                        ouroi_atomic_load_relaxed(&bin->current) != bin->pool) &&
         (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
         return p;
+    if (bin->stash != NULL)
+        return alloc_stashed(heap, size_class, size, type);
     for (;;) {
         struct ouroi_pool *pool = bin->pool;
         if (pool != none) {
             p = alloc_current(heap, pool, size, type);
             if (p != NULL)
                 return p;
-            if (bin->stash != NULL)
-                return alloc_stashed(heap, size_class, size, type);
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)

@@ -47,10 +47,11 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
 {
     struct ouroi_heap_counts *counts = arg;
     for (unsigned i = 0; i < OUROI_BATCHES; i++) {
-        if (OUROI_OWNED_GET(&heap->batches[i].pool) == NULL)
+        const struct ouroi_batch *batch = &heap->batches[i];
+        if (OUROI_OWNED_GET(&batch->pool) == ouroi_heap_empty.batches[0].pool)
             continue;
-        uint32_t count = OUROI_OWNED_GET(&heap->batches[i].count);
-        counts->frees[OUROI_OWNED_GET(&heap->batches[i].size_class)] += count;
+        uint32_t count = (uint16_t)(OUROI_OWNED_GET(&batch->full) - OUROI_OWNED_GET(&batch->room));
+        counts->frees[OUROI_OWNED_GET(&batch->size_class)] += count;
         counts->remote_frees += count;
         counts->batched += count;
     }

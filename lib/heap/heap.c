@@ -30,7 +30,10 @@ static struct ouroi_pool empty_pool;
 #pragma GCC diagnostic ignored "-Wpedantic" /* ranges of array elements: gcc's, and clang's; it has to be constant */
 #define EMPTY_DIRECT [0 ... OUROI_DIRECT_MAX / 16] = &empty_pool
 #define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { .current = &empty_pool, .pool = &empty_pool }
-struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT }, .bins = { EMPTY_BINS } };
+#define EMPTY_BATCHES [0 ... OUROI_BATCHES - 1] = { .pool = &empty_pool }
+struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT },
+                                       .bins = { EMPTY_BINS },
+                                       .batches = { EMPTY_BATCHES } };
 #pragma GCC diagnostic pop
 
 __thread struct ouroi_heap *ouroi_heap_self __attribute__((tls_model("initial-exec"))) = &ouroi_heap_empty;

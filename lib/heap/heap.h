@@ -17,6 +17,8 @@
 
 #define OUROI_DIRECT_MAX ((size_t)1024)
 #define OUROI_BATCHES 16
+#define OUROI_BATCH_BLOCKS 64 /* in a batch, at most, */
+#define OUROI_BATCH_BYTES ((size_t)16 << 10)
 #define OUROI_ALIGN ((size_t)16)
 
 struct ouroi_bin {
@@ -33,10 +35,11 @@ struct ouroi_bin {
 
 /* Blocks on their way to a pool of another thread. */
 struct ouroi_batch {
-    struct ouroi_pool *pool; /* NULL: empty */
+    struct ouroi_pool
+        *pool; /* the one that stands for none: empty. Never NULL, so that no run but a pool's equals it */
     struct ouroi_block *head, *tail;
-    uint16_t count;
-    uint16_t room; /* blocks until it is sent off */
+    uint16_t full; /* sent off with so many blocks, */
+    uint16_t room; /* so many from now */
     uint16_t size_class;
 };
 

@@ -171,17 +171,21 @@ static void carve(struct ouroi_pool *pool)
     uint32_t left = pool->capacity - pool->carved;
     count = count == 0 ? 1 : count;
     count = count > left ? left : count;
-    struct ouroi_block *first = NULL, **link = &first;
-    for (uint32_t i = 0; i < count; i++) {
-        struct ouroi_block *block = block_at(pool, next_uncarved(pool));
-        OUROI_OWNED_ADD(&pool->carved, 1);
+    struct ouroi_block *block = block_at(pool, next_uncarved(pool));
+    OUROI_OWNED_SET(&pool->free, block);
+    bool in_order = pool->capacity > OUROI_SPARSE_MAX;
+    size_t bytes = pool->block_bytes;
+    for (uint32_t i = 1; i < count; i++) {
+        struct ouroi_block *next =
+            in_order ? (struct ouroi_block *)((uintptr_t)block + bytes) : block_at(pool, next_uncarved(pool));
         block->key = pool;
-        *link = block;
-        link = &block->next;
+        block->next = next;
+        block = next;
     }
-    *link = NULL;
-    OUROI_OWNED_SET(&pool->free, first);
-    ouroi_arena_note_used((ptrdiff_t)((size_t)count * pool->block_bytes));
+    block->key = pool;
+    block->next = NULL;
+    OUROI_OWNED_ADD(&pool->carved, count);
+    ouroi_arena_note_used((ptrdiff_t)(count * bytes));
 }
 
 /* Takes in a list of `count` blocks that others freed. */
@@ -210,7 +214,7 @@ bool ouroi_pool_collect(struct ouroi_pool *pool)
     uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: a look, the swap decides */
     if (ouroi_remote_list(word) == NULL)
         return false;
-    /* [REMOTE-FREE take] acquire, pairs with [REMOTE-FREE push]: the links */
+    /* [REMOTE-FREE take] acquire, pairs with [REMOTE-FREE push]: the links. model: remote.collect.1 */
     word = ouroi_atomic_exchange_acquire(&pool->remote, OUROI_REMOTE_OWNED);
     OURO_ASSERT((word & OUROI_REMOTE_OWNED) != 0);
     bool current = pool->current;
@@ -247,13 +251,13 @@ enum ouroi_disowned ouroi_pool_disown(struct ouroi_pool *pool, void *owner, bool
         return OUROI_DISOWN_EMPTY;
     ouroi_run_set_owner(&pool->run, NULL);
     bool list = used <= pool->list_used;
-    struct ouroi_shelf *shelf = list ? ouroi_shelf_lock(pool) : NULL;
+    struct ouroi_shelf *shelf = list ? ouroi_shelf_lock(pool) : NULL; /* model: remote.disown.1 */
     uint64_t word = OUROI_REMOTE_OWNED;
-    /* [POOL-OWNER give] release, pairs with [POOL-OWNER take]: all that this owner wrote */
+    /* [POOL-OWNER give] release, pairs with [POOL-OWNER take]: all that this owner wrote. model: remote.disown.2 */
     bool done =
         ouroi_atomic_cas_release(&pool->remote, &word, ouroi_remote_word(NULL, used, list ? OUROI_REMOTE_LISTED : 0));
     if (list)
-        ouroi_shelf_unlock(shelf, done ? pool : NULL);
+        ouroi_shelf_unlock(shelf, done ? pool : NULL); /* model: remote.disown.3 */
     if (done)
         return OUROI_DISOWNED;              /* the pool may be anybody's by now, or no pool any more */
     ouroi_run_set_owner(&pool->run, owner); /* blocks came back just now: the caller stays owner */
@@ -278,7 +282,7 @@ static bool swap_owner(struct ouroi_pool *pool, uint64_t *word)
         if ((*word & OUROI_REMOTE_OWNED) != 0)
             return false;
         /* [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]; [REMOTE-FREE take] acquire */
-    } while (!ouroi_atomic_cas_acquire(&pool->remote, word, OUROI_REMOTE_OWNED));
+    } while (!ouroi_atomic_cas_acquire(&pool->remote, word, OUROI_REMOTE_OWNED)); /* model: remote.own.1 */
     return true;
 }
 
@@ -288,7 +292,7 @@ bool ouroi_pool_claim(struct ouroi_pool *pool)
     if (!swap_owner(pool, &word))
         return false;
     if ((word & OUROI_REMOTE_LISTED) != 0)
-        ouroi_shelf_forget(pool);
+        ouroi_shelf_forget(pool); /* model: remote.claim.1 */
     become_owner(pool, word);
     return true;
 }
@@ -306,7 +310,7 @@ struct ouroi_pool *ouroi_shelf_take(unsigned node, unsigned size_class, bool nod
 static void bury(struct ouroi_pool *pool, uint64_t word)
 {
     if ((word & OUROI_REMOTE_LISTED) != 0)
-        ouroi_shelf_forget(pool);
+        ouroi_shelf_forget(pool); /* model: remote.push.4 */
     uint32_t used = ouroi_pool_used(pool);
     OUROI_OWNED_ADD(&pool->settled_frees, used);
     OUROI_OWNED_ADD(&pool->remote_frees, used);
@@ -342,15 +346,15 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
         bool last = !owned && sum == 0;
         bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && sum <= pool->list_used;
         if (list && shelf == NULL)
-            shelf = ouroi_shelf_lock(pool); /* the pool cannot vanish before this push */
+            shelf = ouroi_shelf_lock(pool); /* the pool cannot vanish before this push. model: remote.push.1 */
         tail->next = ouroi_remote_list(word);
         uint64_t flags = (word & (OUROI_REMOTE_OWNED | OUROI_REMOTE_LISTED)) | (list ? OUROI_REMOTE_LISTED : 0);
         uint64_t next = last ? OUROI_REMOTE_OWNED : ouroi_remote_word(head, sum, flags);
         /* [REMOTE-FREE push] release, pairs with [REMOTE-FREE take]: publishes the links and the last writes to the
-         * blocks. [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]: where this free is the last. */
+         * blocks. [POOL-OWNER take] acquire, pairs with [POOL-OWNER give]: where this free is the last. model: remote.push.2 */
         if (ouroi_atomic_cas_acq_rel(&pool->remote, &word, next)) {
             if (shelf != NULL)
-                ouroi_shelf_unlock(shelf, list ? pool : NULL);
+                ouroi_shelf_unlock(shelf, list ? pool : NULL); /* model: remote.push.3 */
             if (last)
                 bury(pool, word);
             return;
@@ -488,7 +492,10 @@ uint32_t ouroi_pool_listed(const struct ouroi_pool *pool)
 bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)
 {
     size_t offset = (uintptr_t)p - pool->run.start;
-    return offset % pool->block_bytes == 0 && offset / pool->block_bytes < pool->capacity;
+    if (offset >= pool->run.bytes)
+        return false;
+    uint32_t small = (uint32_t)offset; /* its division takes a third of the other's time */
+    return small % pool->block_bytes == 0 && small / pool->block_bytes < pool->capacity;
 }
 
 static bool list_has(const struct ouroi_pool *pool, const struct ouroi_block *list, const struct ouroi_block *block)

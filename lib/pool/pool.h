@@ -60,35 +60,37 @@ struct ouroi_block {
 
 struct ouroi_pool {
     struct ouroi_run run;
+    /* everybody's, and what others read beside it: all that a free by another thread looks at */
+    uint64_t remote;
+    void *home; /* the last owner; compared, not followed, by others */
+    uint32_t block_bytes, capacity;
+    uint32_t list_used;  /* so many blocks in use, or fewer, make it worth listing */
+    uint16_t batch_room; /* blocks that go to it at once. 0: not a pool of a thread's heap */
+    bool linked;         /* on a shelf; guarded by that, with listed_beat */
     /* the owner's, written by every malloc and free */
-    struct ouroi_block *free;
+    struct ouroi_block *free __attribute__((aligned(OUROI_CACHE_LINE)));
     uint32_t countdown; /* frees until somebody has to look: the pool may be empty */
     uint32_t armed;     /* what the countdown began with */
-    uint32_t carved, capacity;
-    uint32_t used; /* when it was armed, unless as current */
-    /* everybody's, and what others read beside it */
-    uint64_t remote __attribute__((aligned(OUROI_CACHE_LINE)));
-    void *home; /* the last owner; compared, not followed, by others */
-    uint32_t block_bytes;
-    uint32_t list_used;   /* so many blocks in use, or fewer, make it worth listing */
-    uint32_t listed_beat; /* when it came to its shelf; guarded by the shelf, with `linked` */
-    bool linked;          /* on a shelf */
-    /* the owner's, seldom written */
-    struct ouroi_pool *next __attribute__((aligned(OUROI_CACHE_LINE)));
-    struct ouroi_pool *previous; /* in the owner's list, or on a shelf */
-    struct ouroi_block *later;   /* more free blocks */
+    uint32_t carved;
+    uint32_t used;             /* when it was armed, unless as current */
+    struct ouroi_block *later; /* more free blocks */
     uint64_t settled_frees;
     uint64_t remote_frees;
     uint64_t seen_allocs; /* counted where races are seen, and lists of others must not be walked */
-    uint64_t *live;       /* debug builds: a bit a block that is handed out */
-    uint32_t noted_idle;  /* free blocks when the owner last counted */
-    uint32_t idle_used;   /* `used` when its free pages were last given back */
-    bool spare;           /* empty, and kept by its owner */
-    bool current;         /* its owner takes blocks from it */
-    uint64_t *traces;     /* a word a block, 0 of those that are not traced (heap/traced.c); NULL: none ever was */
+    /* the owner's, seldom written */
+    struct ouroi_pool *next __attribute__((aligned(OUROI_CACHE_LINE)));
+    struct ouroi_pool *previous; /* in the owner's list, or on a shelf */
+    uint64_t *live;              /* debug builds: a bit a block that is handed out */
+    uint32_t listed_beat;        /* when it came to its shelf */
+    uint32_t noted_idle;         /* free blocks when the owner last counted */
+    uint32_t idle_used;          /* `used` when its free pages were last given back */
+    bool spare;                  /* empty, and kept by its owner */
+    bool current;                /* its owner takes blocks from it */
+    uint64_t *traces; /* a word a block, 0 of those that are not traced (heap/traced.c); NULL: none ever was */
     /* Pools of few blocks: those not carved, or whose pages were given back since. (Others are carved in order.) */
     uint64_t uncarved[OUROI_SPARSE_MAX / 64];
 };
+_Static_assert(offsetof(struct ouroi_pool, free) == OUROI_CACHE_LINE, "one line for others, one for the owner");
 _Static_assert(offsetof(struct ouroi_pool, uncarved) + OUROI_SPARSE_MAX / 8 + sizeof(struct ouroi_run_member) <=
                    OUROI_DESCRIPTOR_BYTES,
                "descriptor");
