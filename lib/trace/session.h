@@ -33,6 +33,9 @@ uint64_t ouroi_session_lost(void);
 /* A snapshot, to be finished without the lock. NULL: no memory. */
 ouro_snapshot *ouroi_session_snapshot(void);
 
+/* The same, for who does not hold the lock. */
+uint64_t ouroi_trace_lost(void);
+
 /* The frames of a token, with the lock of the block's region held; how many there are. */
 size_t ouroi_session_frames(uint64_t token, void **frames, size_t max);
 

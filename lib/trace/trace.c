@@ -87,6 +87,14 @@ size_t ouro_trace_get_overhead(void)
     return bytes;
 }
 
+uint64_t ouroi_trace_lost(void)
+{
+    ouroi_lock_acquire(&ouroi_trace_lock);
+    uint64_t lost = ouroi_session_lost();
+    ouroi_lock_release(&ouroi_trace_lock);
+    return lost;
+}
+
 struct look {
     void **frames;
     size_t max, count;
