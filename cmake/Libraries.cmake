@@ -8,7 +8,7 @@
 
 set(ouro_layers_shared base os sync arena pool heap stats)
 set(ouro_layers_of_ouro ${ouro_layers_shared} world object weakref gc trace)
-set(ouro_layers_of_ouro_malloc ${ouro_layers_shared} malloc)
+set(ouro_layers_of_ouro_malloc ${ouro_layers_shared} trace malloc)
 
 set(ouro_compile_options
     -fvisibility=hidden -ftls-model=initial-exec -fno-semantic-interposition
