@@ -72,6 +72,27 @@ void ouroi_pool_drop_marks(struct ouroi_pool *pool)
     pool->live = NULL;
 }
 
+static size_t traces_bytes;
+
+uint64_t *ouroi_pool_new_traces(const struct ouroi_pool *pool)
+{
+    size_t bytes = pool->capacity * sizeof *pool->traces;
+    uint64_t *traces = ouroi_shelf_take_table(pool, OUROI_TABLE_TRACES);
+    if (traces != NULL) {
+        traces[0] = 0; /* the link */
+        return traces;
+    }
+    traces = ouroi_meta_alloc(bytes);
+    if (traces != NULL)
+        ouroi_atomic_fetch_add_relaxed(&traces_bytes, bytes); /* relaxed: a count on its own */
+    return traces;
+}
+
+size_t ouroi_pool_traces_bytes(void)
+{
+    return ouroi_atomic_load_relaxed(&traces_bytes); /* relaxed: a count on its own */
+}
+
 struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes)
 {
     size_t block_bytes = ouroi_class_bytes(size_class);
@@ -120,6 +141,8 @@ void ouroi_pool_release(struct ouroi_pool *pool)
     if (pool->run.nodes)
         take_states(pool);
     ouroi_pool_drop_marks(pool);
+    if (pool->traces != NULL)
+        ouroi_shelf_keep_table(pool, OUROI_TABLE_TRACES, pool->traces);
     ouroi_run_free(&pool->run);
 }
 
@@ -194,7 +217,7 @@ bool ouroi_pool_collect(struct ouroi_pool *pool)
     /* [REMOTE-FREE take] acquire, pairs with [REMOTE-FREE push]: the links. model: remote.collect.1 */
     word = ouroi_atomic_exchange_acquire(&pool->remote, OUROI_REMOTE_OWNED);
     OURO_ASSERT((word & OUROI_REMOTE_OWNED) != 0);
-    bool current = pool->armed == OUROI_ARMED_CURRENT;
+    bool current = pool->current;
     accept(pool, ouroi_remote_list(word), ouroi_remote_count(word));
     if (!current)
         ouroi_pool_arm(pool, ouroi_pool_used(pool));
@@ -451,7 +474,7 @@ size_t ouroi_pool_purge_idle(bool all)
     return given;
 }
 
-static uint32_t list_length(const struct ouroi_pool *pool, const struct ouroi_block *list)
+uint32_t ouroi_pool_list_length(const struct ouroi_pool *pool, const struct ouroi_block *list)
 {
     uint32_t length = 0;
     while (list != NULL && (uintptr_t)list - pool->run.start < pool->run.bytes && (uintptr_t)list % 16 == 0 &&
@@ -464,7 +487,8 @@ static uint32_t list_length(const struct ouroi_pool *pool, const struct ouroi_bl
 
 uint32_t ouroi_pool_listed(const struct ouroi_pool *pool)
 {
-    return list_length(pool, OUROI_OWNED_GET(&pool->free)) + list_length(pool, OUROI_OWNED_GET(&pool->later));
+    return ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->free)) +
+           ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->later));
 }
 
 bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)
