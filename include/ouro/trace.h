@@ -62,7 +62,7 @@ OURO_ATTR_EXPORT void ouro_snapshot_free(ouro_snapshot *snapshot);
 typedef enum { OURO_BY_LINE, OURO_BY_FILE, OURO_BY_FUNCTION, OURO_BY_TYPE, OURO_BY_TRACEBACK } ouro_trace_key;
 
 /* One group of blocks. What the key does not say is NULL or 0: by file `file` alone, by type `type` alone.
- * file        as the compiler was called with, made absolute; without line numbers the path of the module, and line 0;
+ * file        absolute, where the debug information says so; without line numbers the path of the module, and line 0;
  *             NULL where no frame is outside the library, or in no module.
  * function    demangled; from the symbol table where there is no debug information; else MODULE+0xOFFSET, or 0xADDRESS.
  * type        of objects, as tools print it; NULL: plain blocks.

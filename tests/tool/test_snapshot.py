@@ -88,7 +88,7 @@ class Snapshot(unittest.TestCase):
         first = text.split("#2")[0]
         self.assertRegex(first, r"#1  5\.72 MiB in 600 blocks, .*\[session\]")
         functions = re.findall(r"  (\w+)\n", first)
-        self.assertEqual(functions[:3], ["remember_session", "serve", "compare"])
+        self.assertEqual(functions[:3], ["remember_session", "serve", "serve_more"])
         self.assertIn("main", functions)
         second = text.split("#2")[1]
         self.assertRegex(second, rf"make_snapshot\.c:{line_of('texts')} +copy_text \(inlined\)\n")
