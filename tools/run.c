@@ -55,6 +55,19 @@ struct request {
     char **program;
 };
 
+/* OURO_TRACE's value for FRAMES[:BYTES], to be freed; NULL, with a message, if it is none. */
+static char *read_trace(const char *text)
+{
+    char frames[32];
+    uint64_t number = 25, bytes = 0;
+    const char *colon = text != NULL ? strchr(text, ':') : NULL;
+    snprintf(frames, sizeof frames, "%.*s", colon != NULL ? (int)(colon - text) : 31, text != NULL ? text : "25");
+    if (!tool_number("--trace", frames, false, 1, 128, &number) ||
+        (colon != NULL && !tool_number("--trace", colon + 1, true, 0, (uint64_t)1 << 40, &bytes)))
+        return NULL;
+    return tool_format("%llu:%llu", (unsigned long long)number, (unsigned long long)bytes);
+}
+
 static int parse(int argc, char **argv, struct request *request)
 {
     enum { SECURE = 256, LIBRARY };
@@ -78,19 +91,12 @@ static int parse(int argc, char **argv, struct request *request)
                 return tool_usage("run");
             }
             break;
-        case 't': {
-            const char *colon = optarg != NULL ? strchr(optarg, ':') : NULL;
-            char *frames =
-                tool_format("%.*s", colon != NULL ? (int)(colon - optarg) : 64, optarg != NULL ? optarg : "25");
-            uint64_t number, bytes = 0;
-            if (!tool_number("--trace", frames, false, 1, 128, &number) ||
-                (colon != NULL && !tool_number("--trace", colon + 1, true, 0, (uint64_t)1 << 40, &bytes)))
-                return tool_usage("run");
-            free(frames);
+        case 't':
             free(request->trace);
-            request->trace = tool_format("%llu:%llu", (unsigned long long)number, (unsigned long long)bytes);
+            request->trace = read_trace(optarg);
+            if (request->trace == NULL)
+                return tool_usage("run");
             break;
-        }
         case 'o':
             request->output = optarg;
             break;
@@ -401,8 +407,10 @@ int ouro_cmd_run(int argc, char **argv)
 {
     struct request request = { .output = "ouro.%p.snapshot" };
     int rc = parse(argc, argv, &request), error;
-    if (rc != TOOL_OK)
+    if (rc != TOOL_OK) {
+        free(request.trace);
         return rc;
+    }
     char *library = request.library != NULL ? realpath(request.library, NULL) : library_find("libouro_malloc", ".so");
     if (library == NULL)
         return tool_fail("%s is not there", request.library != NULL ? request.library : "libouro_malloc.so");

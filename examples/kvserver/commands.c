@@ -50,7 +50,7 @@ static void *value_of(struct work *w, const ouro_type *type)
 static void *value_for_change(struct work *w, const ouro_type *type, void *fresh)
 {
     if (w->entry == NULL && fresh != NULL)
-        w->entry = db_add(w->shard, w->args[1], w->hash, fresh);
+        w->entry = db_add(w->shard, w->args[1], w->hash, fresh, w->now);
     ouro_xdecref(fresh);
     if (w->entry == NULL) {
         reply_error(w->out, NO_MEMORY);
@@ -73,7 +73,7 @@ static bool store(struct work *w, size_t key, struct string *value, int64_t expi
     if (w->entry != NULL)
         OURO_SETREF(w->entry->value, ouro_newref(value));
     else
-        w->entry = db_add(w->shard, w->args[key], w->hash, &value->base);
+        w->entry = db_add(w->shard, w->args[key], w->hash, &value->base, w->now);
     if (w->entry != NULL)
         w->entry->expires_ms = expires_ms;
     bool stored = w->entry != NULL;
@@ -178,7 +178,7 @@ static void add_number(struct work *w, long long by)
         error = NO_MEMORY;
     if (value != NULL && w->entry != NULL)
         OURO_SETREF(w->entry->value, ouro_newref(&value->base));
-    else if (value != NULL && db_add(w->shard, w->args[1], w->hash, &value->base) == NULL)
+    else if (value != NULL && db_add(w->shard, w->args[1], w->hash, &value->base, w->now) == NULL)
         error = NO_MEMORY;
     done(w);
     ouro_xdecref(value);

@@ -12,7 +12,7 @@
 #include "kv.h"
 #include "table.h"
 
-enum { SHARDS = 64, FIRST_BUCKETS = 16, EXPIRE_LOOKS = 20 };
+enum { SHARDS = 64, FIRST_BUCKETS = 16, EXPIRE_LOOKS = 20, MOVE_MS = 250 };
 
 struct buckets {
     ouro_object base;
@@ -116,9 +116,10 @@ struct entry *db_find(struct shard *shard, const struct string *key, uint64_t ha
         atomic_fetch_add_explicit(&db_counters.expired, 1, memory_order_relaxed);
         return NULL;
     }
-    if (shard->ring->older != entry) {
+    if (now - entry->moved_ms >= MOVE_MS) { /* not at each use: its neighbours are seldom in the cache */
         ring_leave(entry);
         ring_enter(shard->ring, entry);
+        entry->moved_ms = now;
     }
     return entry;
 }
@@ -140,7 +141,7 @@ static bool shard_grow(struct shard *shard)
     return true;
 }
 
-struct entry *db_add(struct shard *shard, struct string *key, uint64_t hash, ouro_object *value)
+struct entry *db_add(struct shard *shard, struct string *key, uint64_t hash, ouro_object *value, int64_t now)
 {
     if (shard->count >= shard->table->room && !shard_grow(shard))
         return NULL;
@@ -150,6 +151,7 @@ struct entry *db_add(struct shard *shard, struct string *key, uint64_t hash, our
     entry->key = ouro_newref(key);
     entry->value = ouro_newref(value);
     entry->hash = hash;
+    entry->moved_ms = now;
     struct entry **bucket = bucket_of(shard, hash);
     entry->chained = *bucket;
     *bucket = entry; /* our reference moves into the table */

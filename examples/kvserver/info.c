@@ -1,4 +1,4 @@
-/* kvserver/info.c: what the server says of itself: INFO, and /metrics in Prometheus's format on a port of its own. */
+/* kvserver/info.c: what the server says of itself: INFO, and /metrics as OpenMetrics on a port of its own. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -107,7 +107,8 @@ static void send_all(int fd, const char *bytes, size_t length)
 static void send_metrics(int fd)
 {
     struct text text = { .used = 0 };
-    add(&text, "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n\r\n");
+    add(&text, "HTTP/1.0 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+               "Connection: close\r\n\r\n");
     metric(&text, "commands", "counter", "Commands that were run.", load(&counters.commands));
     metric(&text, "connections", "counter", "Connections that were accepted.", load(&counters.connections));
     metric(&text, "clients", "gauge", "Clients that are connected.",
@@ -117,6 +118,7 @@ static void send_metrics(int fd)
     metric(&text, "evicted_keys", "counter", "Keys that were evicted.", load(&db_counters.evicted));
     metric(&text, "expired_keys", "counter", "Keys whose time was over.", load(&db_counters.expired));
     send_all(fd, text.bytes, text.used);
+    ouro_stats_write_prometheus(fd); /* the library's own, and the end of the page */
 }
 
 /* The beginning of the request is all that is looked at; who sends nothing for two seconds is left. */

@@ -123,6 +123,7 @@ struct entry {
     ouro_object *value;
     uint64_t hash;
     int64_t expires_ms; /* 0: never */
+    int64_t moved_ms;   /* when it last became the newest */
 };
 
 struct shard {
@@ -152,10 +153,10 @@ bool db_start(void);
 /* The shard that the key belongs to, locked. */
 struct shard *db_lock(const struct string *key, uint64_t *hash);
 void db_unlock(struct shard *shard);
-/* With the shard locked. find: the entry, borrowed, now the newest; or NULL. */
+/* With the shard locked. find: the entry, borrowed, now among the newest; or NULL. */
 struct entry *db_find(struct shard *shard, const struct string *key, uint64_t hash, int64_t now);
 /* An entry for the key, which must not be there; takes references to key and value. NULL: no memory. */
-struct entry *db_add(struct shard *shard, struct string *key, uint64_t hash, ouro_object *value);
+struct entry *db_add(struct shard *shard, struct string *key, uint64_t hash, ouro_object *value, int64_t now);
 void db_remove(struct shard *shard, struct entry *entry);
 /* All shards in turn. */
 size_t db_size(void);

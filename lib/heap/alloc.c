@@ -283,6 +283,16 @@ static void *alloc_large(struct ouroi_heap *heap, size_t size, size_t alignment,
     return ouroi_large_alloc(size, alignment, zero);
 }
 
+/* Where all is traced: a short way, as its frames have to be walked through. NULL: the long one. */
+OUROI_INLINE void *alloc_at_once(size_t size)
+{
+    struct ouroi_heap *heap = ouroi_heap_self;
+    if (OUROI_LIKELY(ouroi_atomic_load_relaxed(&heap->tracing) != OUROI_TRACING_ALL) || size > OUROI_SMALL_MAX) /* relaxed: see traced.c */
+        return NULL;
+    size_t bytes = ouroi_class_bytes(ouroi_class_of(size));
+    return ouroi_traced_chosen(bytes) ? ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, NULL) : NULL;
+}
+
 static void *alloc_slow(size_t size, struct request request)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
@@ -304,12 +314,18 @@ static void *alloc_slow(size_t size, struct request request)
 
 void *ouroi_heap_alloc_slow(size_t size)
 {
+    void *p = alloc_at_once(size);
+    if (p != NULL)
+        return p;
     return alloc_slow(size, (struct request){ size, NULL });
 }
 
 void *ouroi_heap_alloc_slow_or_errno(size_t size)
 {
-    void *p = ouroi_heap_alloc_slow(size);
+    void *p = alloc_at_once(size);
+    if (p != NULL)
+        return p;
+    p = alloc_slow(size, (struct request){ size, NULL });
     if (OUROI_UNLIKELY(p == NULL))
         errno = ENOMEM;
     return p;

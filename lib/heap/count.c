@@ -34,9 +34,13 @@ static void count_run(struct ouroi_run *run, void *arg)
         used = OUROI_OWNED_GET(&pool->seen_allocs) - frees;
     else if (current)
         used = OUROI_OWNED_GET(&pool->carved) - ouroi_pool_listed(pool);
+    if (used > pool->capacity) { /* read while its owner was at it: what was read does not belong together */
+        used = pool->capacity;
+        frees = OUROI_OWNED_GET(&pool->settled_frees);
+    }
     uint64_t remote = ouroi_remote_count(word);
     if ((word & OUROI_REMOTE_OWNED) == 0)
-        remote = used - remote;
+        remote = used < remote ? 0 : used - remote;
     counts->allocs[c] += frees + used;
     counts->frees[c] += frees + remote;
     counts->remote_frees += OUROI_OWNED_GET(&pool->remote_frees) + remote;
@@ -84,6 +88,8 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
         counts->remote_frees += ouroi_atomic_load_relaxed(&totals->remote_frees);
         if (counts->frees[c] > counts->allocs[c]) /* while threads work: one was seen before the other */
             counts->allocs[c] = counts->frees[c];
+        if (counts->frees[c] > counts->allocs[c]) /* the same, of several pools */
+            counts->frees[c] = counts->allocs[c];
         counts->small_bytes += (size_t)(counts->allocs[c] - counts->frees[c]) * ouroi_class_bytes(c);
     }
 }

@@ -208,6 +208,28 @@ void ouroi_heap_each(void (*fn)(struct ouroi_heap *heap, void *arg), void *arg)
     ouroi_lock_release(&heaps_lock);
 }
 
+void ouroi_heap_describe(struct ouroi_heap_view *view)
+{
+    view->first = (uintptr_t)&all_heaps;
+    view->next = offsetof(struct ouroi_heap, next);
+    view->heap_bytes = sizeof(struct ouroi_heap);
+    view->used = offsetof(struct ouroi_heap, used);
+    view->nodes = offsetof(struct ouroi_heap, nodes);
+    view->bins = offsetof(struct ouroi_heap, bins);
+    view->bin_bytes = sizeof(struct ouroi_bin);
+    view->bin_stashed = offsetof(struct ouroi_bin, stashed);
+    view->bin_unstashed = offsetof(struct ouroi_bin, unstashed);
+    view->batches = offsetof(struct ouroi_heap, batches);
+    view->batch_count = OUROI_BATCHES;
+    view->batch_bytes = sizeof(struct ouroi_batch);
+    view->batch_pool = offsetof(struct ouroi_batch, pool);
+    view->batch_none = (uintptr_t)ouroi_heap_empty.batches[0].pool;
+    view->batch_full = offsetof(struct ouroi_batch, full);
+    view->batch_room = offsetof(struct ouroi_batch, room);
+    view->batch_class = offsetof(struct ouroi_batch, size_class);
+    view->secure = ouroi_options.secure;
+}
+
 /* fork: all locks are taken before, so that the child finds every structure whole; what other threads' heaps held at
  * that moment may be in the middle of something, and stays theirs. */
 

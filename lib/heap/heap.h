@@ -195,6 +195,16 @@ struct ouroi_heap_counts {
 };
 void ouroi_heap_count(struct ouroi_heap_counts *counts);
 
+/* For a reader of this process's memory, as ouroi_arena_view. */
+struct ouroi_heap_view {
+    uint64_t first, next, heap_bytes, used, nodes; /* the first heap's address is at `first`; flags of 1 byte */
+    uint64_t bins, bin_bytes, bin_stashed, bin_unstashed;
+    uint64_t batches, batch_count, batch_bytes, batch_pool, batch_none; /* the pool that stands for none */
+    uint64_t batch_full, batch_room, batch_class;                       /* 2 bytes each; full - room blocks */
+    uint64_t secure;
+};
+void ouroi_heap_describe(struct ouroi_heap_view *view);
+
 /* Violations found, each one line. */
 unsigned ouroi_heap_check(void);
 /* What the layers above have to check; NULL: nothing. */

@@ -130,7 +130,7 @@ static bool is_dead(const struct ouroi_pool *pool)
 
 void ouroi_pool_release(struct ouroi_pool *pool)
 {
-    OURO_ASSERT(ouroi_pool_used(pool) == 0);
+    OURO_ASSERT(ouroi_pool_used(pool) == 0 && !pool->linked);
     OURO_EXPENSIVE(ouroi_run_member(&pool->run)->heap != NULL || is_dead(pool));
     struct ouroi_pool_totals *totals = &ouroi_pool_totals[pool->run.size_class];
     ouroi_pool_arm(pool, 0);
@@ -418,12 +418,14 @@ static size_t purge_pool(struct ouroi_pool *pool)
     for (uint32_t i = pool->capacity; i-- > 0;) {
         bool sleeps = has(asleep, i) || has(pool->uncarved, i);
         carved += !sleeps;
+        /* The collector may be looking: of a free block it sees that it is none of its own, carved or not. */
+        uint64_t *word = &pool->uncarved[i / 64];
         if (sleeps)
-            pool->uncarved[i / 64] |= (uint64_t)1 << i % 64;
+            OUROI_OWNED_SET(word, *word | (uint64_t)1 << i % 64);
         else if (has(set, i)) {
             struct ouroi_block *block = block_at(pool, i);
-            block->next = list;
-            block->key = pool;
+            OUROI_OWNED_SET(&block->next, list);
+            OUROI_OWNED_SET(&block->key, pool);
             list = block;
         }
     }
@@ -557,4 +559,34 @@ unsigned ouroi_pool_check(struct ouroi_pool *pool)
                (void *)pool->run.start, pool->block_bytes, used, local, later, remote, count, pool->carved,
                pool->capacity);
     return 1;
+}
+
+void ouroi_pool_describe(struct ouroi_pool_view *view)
+{
+    static uint64_t class_bytes[OUROI_CLASSES];
+    for (unsigned c = 1; c < OUROI_CLASSES; c++)
+        class_bytes[c] = ouroi_class_bytes(c);
+    view->pool_free = offsetof(struct ouroi_pool, free);
+    view->pool_later = offsetof(struct ouroi_pool, later);
+    view->block_next = offsetof(struct ouroi_block, next);
+    view->pool_countdown = offsetof(struct ouroi_pool, countdown);
+    view->pool_armed = offsetof(struct ouroi_pool, armed);
+    view->pool_carved = offsetof(struct ouroi_pool, carved);
+    view->pool_capacity = offsetof(struct ouroi_pool, capacity);
+    view->pool_used = offsetof(struct ouroi_pool, used);
+    view->pool_block_bytes = offsetof(struct ouroi_pool, block_bytes);
+    view->pool_remote = offsetof(struct ouroi_pool, remote);
+    view->pool_settled_frees = offsetof(struct ouroi_pool, settled_frees);
+    view->pool_remote_frees = offsetof(struct ouroi_pool, remote_frees);
+    view->pool_seen_allocs = offsetof(struct ouroi_pool, seen_allocs);
+    view->armed_current = OUROI_ARMED_CURRENT;
+    view->races_seen = OUROI_RACES_SEEN;
+    view->remote_owned = OUROI_REMOTE_OWNED;
+    view->remote_count_shift = OUROI_REMOTE_COUNT_SHIFT;
+    view->totals = (uintptr_t)ouroi_pool_totals;
+    view->totals_bytes = sizeof *ouroi_pool_totals;
+    view->totals_frees = offsetof(struct ouroi_pool_totals, frees);
+    view->totals_remote_frees = offsetof(struct ouroi_pool_totals, remote_frees);
+    view->classes = OUROI_CLASSES;
+    view->class_bytes = (uintptr_t)class_bytes;
 }

@@ -191,7 +191,7 @@ size_t ouroi_pool_purge_idle(bool all);
 OUROI_INLINE bool ouroi_pool_is_carved(const struct ouroi_pool *pool, uint32_t index)
 {
     return pool->capacity > OUROI_SPARSE_MAX ? index < pool->carved
-                                             : (pool->uncarved[index / 64] >> index % 64 & 1) == 0;
+                                             : (OUROI_OWNED_GET(&pool->uncarved[index / 64]) >> index % 64 & 1) == 0;
 }
 
 /* Puts a block into an owned pool's list. */
@@ -223,6 +223,17 @@ struct ouroi_pool_totals {
     uint64_t frees, remote_frees; /* as many allocs as frees */
 };
 extern struct ouroi_pool_totals ouroi_pool_totals[OUROI_CLASSES];
+
+/* For a reader of this process's memory, as ouroi_arena_view. */
+struct ouroi_pool_view {
+    uint64_t pool_free, pool_later, block_next;                                                   /* lists of blocks */
+    uint64_t pool_countdown, pool_armed, pool_carved, pool_capacity, pool_used, pool_block_bytes; /* 4 bytes each */
+    uint64_t pool_remote, pool_settled_frees, pool_remote_frees, pool_seen_allocs;                /* 8 */
+    uint64_t armed_current, races_seen, remote_owned, remote_count_shift;
+    uint64_t totals, totals_bytes, totals_frees, totals_remote_frees, classes;
+    uint64_t class_bytes; /* an array of `classes` numbers */
+};
+void ouroi_pool_describe(struct ouroi_pool_view *view);
 
 /* Checks a pool that nobody uses meanwhile; violations, each one line. */
 unsigned ouroi_pool_check(struct ouroi_pool *pool);

@@ -41,4 +41,7 @@ uint32_t ouroi_shelf_beat(void);
 /* What is listed now has been looked through: only more of it wakes the background thread. */
 void ouroi_shelf_quiet(void);
 
+/* Bytes of pools on shelves. */
+size_t ouroi_shelf_listed(void);
+
 #endif

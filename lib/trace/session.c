@@ -339,13 +339,9 @@ static void forget(struct ouroi_ledger *ledger, uint64_t token, size_t size, siz
 
 static void find_site(struct ouroi_site *site)
 {
-    uint64_t hash = (uintptr_t)site->type * 0x9e3779b97f4a7c15u;
-    site->count = ouroi_unwind(site->frames, ouroi_atomic_load_relaxed(&max_frames_now)); /* relaxed: a setting */
-    for (size_t i = 0; i < site->count; i++) {
-        hash = (hash ^ (uintptr_t)site->frames[i]) * 0xbf58476d1ce4e5b9u;
-        hash ^= hash >> 29;
-    }
-    hash *= 0x94d049bb133111ebu;
+    uint64_t hash;
+    site->count = ouroi_unwind(site->frames, ouroi_atomic_load_relaxed(&max_frames_now), &hash); /* relaxed: a setting */
+    hash = (hash ^ (uintptr_t)site->type * 0x9e3779b97f4a7c15u) * 0x94d049bb133111ebu;
     site->hash = hash ^ hash >> 32;
 }
 

@@ -21,7 +21,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { RULES = 1 << 14, PAGE = 4096 };
+enum { RULE_BITS = 14, RULES = 1 << RULE_BITS, PAGE = 4096 };
 #define MAIN_STACK_BYTES ((uintptr_t)128 << 20)
 
 static struct {
@@ -40,26 +40,42 @@ static __thread struct {
 } stack __attribute__((tls_model("initial-exec")));
 
 struct frame {
-    uintptr_t ip, sp, fp;
-    uintptr_t limit; /* where the stack ends that sp is on; 0: unknown */
+    uintptr_t ip, sp;
+    uintptr_t fp, fp_at; /* the frame pointer, or if fp_at is not 0 what is to be read there */
+    uintptr_t limit;     /* where the stack ends that sp is on; 0: unknown */
 };
+
+/* A rule of most frames: CFA = sp + offset, a multiple of 8; the return address right below; the frame pointer, if it was
+ * saved, further below. Nothing has to be checked of it but that the stack is not at its end. The kind is in bits 2..0, the
+ * offset in 31..0 but for these, the frame pointer's in 47..32; 0: it was not saved.
+ * Other rules: kind, saved 3, offset 31..4, the frame pointer's 47..32, the return address's 63..48. */
+enum { RULE_PLAIN = 7 };
 
 static uint64_t pack(struct ouroi_cfi cfi)
 {
+    bool plain = cfi.kind == OUROI_CFI_SP && cfi.cfa_offset > 0 && cfi.cfa_offset % 8 == 0 && cfi.ra_offset == -8 &&
+                 (!cfi.fp_saved || (cfi.fp_offset % 8 == 0 && cfi.fp_offset >= -cfi.cfa_offset && cfi.fp_offset < 0));
+    if (plain)
+        return RULE_PLAIN | (uint64_t)cfi.cfa_offset | (uint64_t)(uint16_t)(cfi.fp_saved ? cfi.fp_offset : 0) << 32;
     return (uint64_t)cfi.kind | (uint64_t)cfi.fp_saved << 3 | (uint64_t)((uint32_t)cfi.cfa_offset & 0xfffffff) << 4 |
            (uint64_t)(uint16_t)cfi.fp_offset << 32 | (uint64_t)(uint16_t)(cfi.ra_saved ? cfi.ra_offset : 0) << 48;
 }
 
-static uint64_t rule_of(uintptr_t ip)
+static OUROI_NOINLINE uint64_t find_rule(uintptr_t ip, size_t at)
 {
-    size_t at = (ip ^ ip >> 14) % RULES;
+    uint64_t rule = pack(ouroi_cfi_find(ip - 1));
+    ouroi_atomic_store_relaxed(&rules[at].rule, rule); /* relaxed: see the file head */
+    ouroi_atomic_store_relaxed(&rules[at].key, rule ^ ip);
+    return rule;
+}
+
+OUROI_INLINE uint64_t rule_of(uintptr_t ip)
+{
+    size_t at = (uint32_t)(ip * 0x9e3779b1u) >> (32 - RULE_BITS);
     uint64_t rule = ouroi_atomic_load_relaxed(&rules[at].rule); /* relaxed: see the file head */
     if (OUROI_LIKELY((ouroi_atomic_load_relaxed(&rules[at].key) ^ rule) == ip)) /* relaxed: the same */
         return rule;
-    rule = pack(ouroi_cfi_find(ip - 1));
-    ouroi_atomic_store_relaxed(&rules[at].rule, rule); /* relaxed: the same */
-    ouroi_atomic_store_relaxed(&rules[at].key, rule ^ ip);
-    return rule;
+    return find_rule(ip, at);
 }
 
 /* The thread's own stack. The main thread's grows; the kernel keeps as much below its top free of mappings. */
@@ -130,6 +146,11 @@ __attribute__((no_sanitize("address", "thread"))) static uintptr_t word_at(uintp
     return *(const uintptr_t *)at;
 }
 
+static uintptr_t fp_of(const struct frame *frame)
+{
+    return frame->fp_at != 0 ? word_at(frame->fp_at) : frame->fp;
+}
+
 /* The frame that a signal interrupted. */
 static bool leave_signal(struct frame *frame)
 {
@@ -140,6 +161,7 @@ static bool leave_signal(struct frame *frame)
     frame->ip = (uintptr_t)context->uc_mcontext.gregs[REG_RIP] + 1;
     frame->sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     frame->fp = (uintptr_t)context->uc_mcontext.gregs[REG_RBP];
+    frame->fp_at = 0;
     frame->limit = limit_of(frame->sp);
     return true;
 #else
@@ -151,25 +173,31 @@ static bool leave_signal(struct frame *frame)
 /* By frame pointers: the caller's, and above it the return address. */
 static bool leave_by_pointer(struct frame *frame)
 {
-    uintptr_t fp = frame->fp;
+    uintptr_t fp = fp_of(frame);
     if (fp < frame->sp || !may_read(fp, frame) || !may_read(fp + sizeof fp, frame))
         return false;
     frame->ip = word_at(fp + sizeof fp);
     frame->sp = fp + 2 * sizeof fp;
-    frame->fp = word_at(fp);
+    frame->fp_at = fp;
     return frame->ip > PAGE;
 }
 
-/* Makes *frame its caller. */
-static bool leave(struct frame *frame)
+/* Makes *frame its caller, by any rule. False: there is none. */
+static OUROI_NOINLINE bool leave_slowly(struct frame *frame, uint64_t rule)
 {
-    uint64_t rule = rule_of(frame->ip);
-    uintptr_t cfa = (uintptr_t)((int64_t)((rule >> 4 & 0xfffffff) << 36) >> 36);
+    uintptr_t cfa = (uintptr_t)((int64_t)(rule << 32) >> 36);
+    uintptr_t ra_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 48), fp_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 32);
+    bool fp_saved = (rule >> 3 & 1) != 0;
     switch (rule & 7) {
+    case RULE_PLAIN:
+        cfa = frame->sp + (uint32_t)(rule & ~(uint64_t)7);
+        ra_offset = (uintptr_t)-8;
+        fp_saved = fp_offset != 0;
+        break;
     case OUROI_CFI_SP: cfa += frame->sp; break;
-    case OUROI_CFI_FP: cfa += frame->fp; break;
+    case OUROI_CFI_FP: cfa += fp_of(frame); break;
     case OUROI_CFI_FP_AT:
-        cfa += frame->fp;
+        cfa += fp_of(frame);
         if (!may_read(cfa, frame))
             return false;
         cfa = word_at(cfa);
@@ -178,18 +206,35 @@ static bool leave(struct frame *frame)
     case OUROI_CFI_NONE: return leave_by_pointer(frame);
     default: return false;
     }
-    uintptr_t ra_at = cfa + (uintptr_t)(int64_t)(int16_t)(rule >> 48);
-    uintptr_t fp_at = cfa + (uintptr_t)(int64_t)(int16_t)(rule >> 32);
+    uintptr_t ra_at = cfa + ra_offset, fp_at = cfa + fp_offset;
     if (cfa <= frame->sp || ra_at == cfa || !may_read(ra_at, frame))
         return false;
-    if ((rule >> 3 & 1) != 0) {
+    if (fp_saved) {
         if (!may_read(fp_at, frame))
             return false;
-        frame->fp = word_at(fp_at);
+        frame->fp_at = fp_at;
     }
     frame->ip = word_at(ra_at);
     frame->sp = cfa;
     return frame->ip > PAGE;
+}
+
+/* Makes *frame its caller. False: there is none. */
+OUROI_INLINE bool leave(struct frame *frame)
+{
+    uint64_t rule = rule_of(frame->ip);
+    uintptr_t cfa = frame->sp + (uint32_t)(rule & ~(uint64_t)7);
+    if (OUROI_UNLIKELY((rule & 7) != RULE_PLAIN || cfa > frame->limit)) {
+        struct frame copy = *frame; /* *frame itself stays in registers */
+        bool left = leave_slowly(&copy, rule);
+        *frame = copy;
+        return left;
+    }
+    uintptr_t fp_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 32);
+    frame->fp_at = fp_offset != 0 ? cfa + fp_offset : frame->fp_at;
+    frame->ip = word_at(cfa - sizeof cfa);
+    frame->sp = cfa;
+    return OUROI_LIKELY(frame->ip > PAGE);
 }
 
 /* Here: the registers as they are. */
@@ -204,19 +249,28 @@ static bool leave(struct frame *frame)
     ((frame) = (struct frame){ .sp = (uintptr_t)__builtin_frame_address(0), .fp = (uintptr_t)__builtin_frame_address(0) })
 #endif
 
-OUROI_NOINLINE size_t ouroi_unwind(void **frames, size_t max)
+OUROI_NOINLINE size_t ouroi_unwind(void **frames, size_t max, uint64_t *hash)
 {
     struct frame frame;
     size_t count = 0;
-    READ_REGISTERS(frame);
+    uint64_t sum = 0;
+    uintptr_t begin = text_begin, bytes = text_end - text_begin;
     if (OUROI_UNLIKELY(stack.top == 0))
         find_stack();
+    READ_REGISTERS(frame);
+    frame.fp_at = 0;
     frame.limit = limit_of(frame.sp);
-    while (count < max && leave(&frame)) {
-        if (count == 0 && frame.ip - 1 - text_begin < text_end - text_begin)
-            continue;
-        frames[count++] = (void *)(frame.ip - 1);
-    }
+    do {
+        if (!leave(&frame))
+            goto end;
+    } while (frame.ip - 1 - begin < bytes);
+    do {
+        uintptr_t at = frame.ip - 1;
+        frames[count++] = (void *)at;
+        sum = (sum ^ at) * 0xbf58476d1ce4e5b9u;
+    } while (count < max && leave(&frame));
+end:
+    *hash = sum;
     return count;
 }
 

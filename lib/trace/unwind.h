@@ -29,8 +29,8 @@ struct ouroi_cfi {
 struct ouroi_cfi ouroi_cfi_find(uintptr_t pc);
 
 /* unwind.c. Writes up to `max` return addresses less one, innermost first, those of the library left out at the inner end;
- * how many. */
-size_t ouroi_unwind(void **frames, size_t max);
+ * how many. *hash: of them. */
+size_t ouroi_unwind(void **frames, size_t max, uint64_t *hash);
 /* Before the first: finds out what that needs. Forgets what was known of code that may be gone. */
 void ouroi_unwind_prepare(void);
 
