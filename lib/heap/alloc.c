@@ -252,11 +252,15 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_
             return NULL;
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         ouroi_heap_make_current(heap, size_class, pool);
-        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) /* relaxed: the same */
-            ouroi_traced_installed(heap, pool);
         if (heap->nodes)
             ouroi_nodes_note_young(heap, &pool->run);
         ouroi_purger_poll(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
+        /* relaxed: the same */
+        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) {
+            ouroi_traced_installed(heap, pool);
+            if ((p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
+                return p;
+        }
     }
 }
 
