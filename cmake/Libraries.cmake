@@ -51,9 +51,13 @@ function(ouro_add_library name export_name dropin)
     if(NOT sources)
         message(FATAL_ERROR "${name}: no sources under lib/")
     endif()
+    set(sanitized 0)
+    if(OURO_SANITIZE) # whose commas a generator expression would take for its own
+        set(sanitized 1)
+    endif()
     set(definitions
         OURO_DROPIN=${dropin} OURO_DEBUG=$<BOOL:${OURO_DEBUG}> OURO_SCHED=$<BOOL:${OURO_SCHED}>
-        OURO_SANITIZED=$<BOOL:${OURO_SANITIZE}>)
+        OURO_SANITIZED=${sanitized})
 
     add_library(${name}_objects OBJECT ${sources})
     set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)

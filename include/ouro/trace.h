@@ -48,7 +48,8 @@ OURO_ATTR_EXPORT size_t ouro_trace_get_traceback(const void *ptr, void **frames,
 
 /* Snapshots. One thread at a time uses a snapshot; different ones are independent. None of these functions is a safepoint,
  * and to name lines takes seconds where programs are large: a registered thread calls them in a blocking region. Their
- * memory is not from the heap that is traced; what libdw, which names lines, needs is from the process's malloc. */
+ * memory is not from the heap that is traced; what libdw, which names lines, needs is from the process's malloc. Equal
+ * strings that one snapshot gives out have equal addresses. */
 typedef struct ouro_snapshot ouro_snapshot;
 
 /* What is known now; to be freed by the caller. O(blocks known). Threads: any.

@@ -11,9 +11,9 @@
     one(dwfl_end);                     \
     one(dwfl_report_elf);              \
     one(dwfl_report_end);              \
-    one(dwfl_module_getelf);           \
     one(dwfl_module_getdwarf);         \
-    one(dwfl_module_addrinfo);         \
+    one(dwfl_module_getsymtab);        \
+    one(dwfl_module_getsym_info);      \
     one(dwfl_module_build_id);         \
     one(dwfl_standard_find_debuginfo); \
     one(dwarf_get_units);              \

@@ -145,6 +145,15 @@ static void get_modules(struct reader *reader, ouro_snapshot *snapshot)
         ouroi_modules_ready(snapshot);
 }
 
+/* What is listed is listed once. */
+static void once(struct reader *reader, int rc)
+{
+    if (rc == -EEXIST)
+        damaged(reader);
+    else if (rc != 0)
+        reader->error = rc;
+}
+
 static void get_addresses(struct reader *reader, ouro_snapshot *snapshot)
 {
     size_t count = get_count(reader, 1);
@@ -155,7 +164,27 @@ static void get_addresses(struct reader *reader, ouro_snapshot *snapshot)
         last += (zigzag >> 1) ^ (0 - (zigzag & 1));
         snapshot->addresses[i] = last;
         snapshot->address_count++;
+        if (reader->error == 0)
+            once(reader, ouroi_snapshot_index_address(snapshot, (uint32_t)i));
     }
+}
+
+static bool same_type(const void *with, uint32_t number, const void *key)
+{
+    return ((const char *const *)with)[number] == key; /* equal strings have equal addresses */
+}
+
+static int index_type(ouro_snapshot *snapshot, uint32_t number)
+{
+    const char *type = snapshot->types[number];
+    uint64_t hash = ouroi_hash_mix(0, (uintptr_t)type);
+    if (ouroi_index_reserve(&snapshot->type_index) != 0)
+        return -ENOMEM;
+    struct ouroi_index_slot *slot = ouroi_index_find(&snapshot->type_index, hash, same_type, snapshot->types, type);
+    if (slot->number != 0)
+        return -EEXIST;
+    ouroi_index_put(&snapshot->type_index, slot, hash, number);
+    return 0;
 }
 
 static void get_types(struct reader *reader, ouro_snapshot *snapshot)
@@ -165,6 +194,8 @@ static void get_types(struct reader *reader, ouro_snapshot *snapshot)
     for (size_t i = 0; i < count && reader->error == 0; i++) {
         snapshot->types[i] = get_string(reader, snapshot);
         snapshot->type_count++;
+        if (reader->error == 0)
+            once(reader, index_type(snapshot, (uint32_t)i));
     }
 }
 

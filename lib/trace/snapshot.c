@@ -84,7 +84,7 @@ static bool same_type(const void *with, uint32_t number, const void *key)
     return strcmp(types[number], key) == 0;
 }
 
-/* The number of a type's name. */
+/* The number of a type's name, which it is given when it has none. */
 static int find_type(ouro_snapshot *snapshot, const char *type, uint32_t *number)
 {
     *number = OUROI_NO_TYPE;
@@ -225,16 +225,26 @@ ouro_snapshot *ouroi_snapshot_finish(ouro_snapshot *snapshot)
     return NULL;
 }
 
+int ouroi_snapshot_index_address(ouro_snapshot *snapshot, uint32_t number)
+{
+    struct ouroi_index *index = &snapshot->address_index;
+    uint64_t address = snapshot->addresses[number], hash = ouroi_hash_mix(0, address);
+    if (ouroi_index_reserve(index) != 0)
+        return -ENOMEM;
+    struct ouroi_index_slot *slot = ouroi_index_find(index, hash, same_address, snapshot->addresses, &address);
+    if (slot->number != 0)
+        return -EEXIST;
+    ouroi_index_put(index, slot, hash, number);
+    return 0;
+}
+
 int ouroi_snapshot_find_address(ouro_snapshot *snapshot, uint64_t address, uint32_t *number)
 {
     struct ouroi_index *index = &snapshot->address_index;
-    while (index->used < snapshot->address_count) { /* loaded or filtered, and asked for the first time */
-        uint64_t next = snapshot->addresses[index->used];
-        uint64_t hash = ouroi_hash_mix(0, next);
-        if (ouroi_index_reserve(index) != 0)
-            return -ENOMEM;
-        struct ouroi_index_slot *slot = ouroi_index_find(index, hash, same_address, snapshot->addresses, &next);
-        ouroi_index_put(index, slot, hash, (uint32_t)index->used);
+    while (index->used < snapshot->address_count) { /* filtered, and asked for the first time */
+        int rc = ouroi_snapshot_index_address(snapshot, (uint32_t)index->used);
+        if (rc != 0)
+            return rc;
     }
     if (index->slots == NULL)
         return -ENOENT;

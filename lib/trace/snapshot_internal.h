@@ -174,6 +174,8 @@ struct ouro_snapshot {
 ouro_snapshot *ouroi_snapshot_new(void);
 const char *ouroi_snapshot_string(ouro_snapshot *snapshot, const char *text); /* NULL: no memory */
 const char *ouroi_snapshot_string_bytes(ouro_snapshot *snapshot, const char *text, size_t bytes);
+/* Makes an address be found by the next; 0, -EEXIST where another number has the same address, -ENOMEM. */
+int ouroi_snapshot_index_address(ouro_snapshot *snapshot, uint32_t number);
 /* The number of an address; 0, -ENOENT or -ENOMEM. */
 int ouroi_snapshot_find_address(ouro_snapshot *snapshot, uint64_t address, uint32_t *number);
 

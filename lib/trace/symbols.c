@@ -2,7 +2,7 @@
  *
  * libdw's own search for the scopes of an address goes through the whole unit each time. So the units' ranges are listed
  * and sorted when the module is opened, the functions' of a unit when it is first met; an address is two binary searches,
- * and a walk down one function for what was inlined there.
+ * and a walk down one function for what was inlined there. So with the symbol table.
  *
  * A module's file is found by its build-id where it has one, and is no other than that: see candidates. Which file holds
  * its debug information is libdwfl's business (.gnu_debuglink, build-id). Files are opened that a snapshot names, which
@@ -39,6 +39,14 @@ struct range {
     } of;
 };
 
+/* A function in the symbol table. */
+struct entry {
+    GElf_Addr start;
+    GElf_Xword bytes; /* 0: up to the next */
+    const char *name;
+    unsigned rank; /* of the name, the better the higher */
+};
+
 struct ouroi_symbols {
     const struct ouroi_libdw *dw;
     Dwfl *dwfl;
@@ -46,6 +54,8 @@ struct ouroi_symbols {
     Dwarf_Addr bias; /* libdw's addresses less the module's */
     struct ouroi_array units, unit_ranges;
     struct ouroi_array functions, function_ranges; /* functions: of Dwarf_Die */
+    struct ouroi_array table; /* of struct entry, sorted by address, of one address the best name last */
+    bool table_read;
     Dwfl_Callbacks callbacks;
     char *debug_path;
     char debug_path_text[1024];
@@ -257,6 +267,7 @@ void ouroi_symbols_close(struct ouroi_symbols *symbols)
     ouroi_array_free(&symbols->unit_ranges);
     ouroi_array_free(&symbols->functions);
     ouroi_array_free(&symbols->function_ranges);
+    ouroi_array_free(&symbols->table);
     free(symbols->demangled);
     free(symbols);
 }
@@ -350,7 +361,7 @@ static const char *name_of(struct ouroi_symbols *symbols, Dwarf_Die *die)
     if (dw->dwarf_attr_integrate(die, DW_AT_linkage_name, &attribute) != NULL ||
         dw->dwarf_attr_integrate(die, DW_AT_MIPS_linkage_name, &attribute) != NULL)
         name = dw->dwarf_formstring(&attribute);
-    if (name != NULL)
+    if (name != NULL && name[0] == '_' && name[1] == 'Z')
         return demangle(symbols, name);
     return dw->dwarf_attr_integrate(die, DW_AT_name, &attribute) != NULL ? dw->dwarf_formstring(&attribute) : NULL;
 }
@@ -390,15 +401,73 @@ static unsigned number_of(const struct ouroi_libdw *dw, Dwarf_Die *die, unsigned
     return value <= INT_MAX ? (unsigned)value : 0;
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+    const struct entry *one = a, *other = b;
+    if (one->start != other->start)
+        return one->start < other->start ? -1 : 1;
+    if (one->rank != other->rank)
+        return one->rank < other->rank ? -1 : 1;
+    return strcmp(other->name, one->name);
+}
+
+/* Of the names of one function, that which others call: exported, and with fewer underscores before it. */
+static unsigned rank_of(const char *name, const GElf_Sym *symbol)
+{
+    size_t underscores = strspn(name, "_");
+    bool mangled = underscores == 1 && name[1] == 'Z';
+    unsigned rank = underscores > 3 || mangled ? 0 : 3 - (unsigned)underscores;
+    if (GELF_ST_BIND(symbol->st_info) != STB_LOCAL)
+        rank += 4;
+    return symbol->st_size != 0 ? rank + 8 : rank;
+}
+
+/* libdw's own search goes through the whole symbol table each time. */
+static void read_table(struct ouroi_symbols *symbols)
+{
+    const struct ouroi_libdw *dw = symbols->dw;
+    int count = dw->dwfl_module_getsymtab(symbols->module);
+    symbols->table_read = true;
+    for (int i = 1; i < count; i++) {
+        GElf_Sym symbol;
+        GElf_Addr start;
+        GElf_Word section;
+        const char *name = dw->dwfl_module_getsym_info(symbols->module, i, &symbol, &start, &section, NULL, NULL);
+        unsigned type = GELF_ST_TYPE(symbol.st_info);
+        if (name == NULL || name[0] == '\0' || section == SHN_UNDEF || section == SHN_ABS ||
+            (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE))
+            continue;
+        if (ouroi_array_reserve(&symbols->table, 1, sizeof(struct entry)) != 0)
+            break;
+        ((struct entry *)symbols->table.items)[symbols->table.count++] =
+            (struct entry){ start, symbol.st_size, name, rank_of(name, &symbol) };
+    }
+    if (symbols->table.count > 1)
+        qsort(symbols->table.items, symbols->table.count, sizeof(struct entry), compare_entries);
+}
+
 /* The symbol table's name, if the address is in what it names. */
 static const char *table_name(struct ouroi_symbols *symbols, uint64_t at)
 {
-    GElf_Off offset;
-    GElf_Sym symbol;
-    const char *name = symbols->dw->dwfl_module_addrinfo(symbols->module, at, &offset, &symbol, NULL, NULL, NULL);
-    if (name == NULL || name[0] == '\0' || (symbol.st_size != 0 && offset >= symbol.st_size))
+    if (!symbols->table_read)
+        read_table(symbols);
+    const struct entry *entries = symbols->table.items, *nearest;
+    size_t low = 0, high = symbols->table.count; /* those before low start at or below */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (entries[middle].start <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
         return NULL;
-    return demangle(symbols, name);
+    nearest = &entries[low - 1];
+    for (size_t back = 0; back < 16 && low > 0; back++, low--) {
+        if (at - entries[low - 1].start < entries[low - 1].bytes)
+            return demangle(symbols, entries[low - 1].name);
+    }
+    return nearest->bytes == 0 ? demangle(symbols, nearest->name) : NULL;
 }
 
 int ouroi_symbols_find(struct ouroi_symbols *symbols, uint64_t at, int (*found)(const struct ouroi_symbol *, void *),
