@@ -114,9 +114,9 @@ static int signal_of(const char *text)
     static const struct {
         const char *name;
         int number;
-    } known[] = { { "HUP", SIGHUP },   { "QUIT", SIGQUIT }, { "USR1", SIGUSR1 },  { "USR2", SIGUSR2 },
-                  { "URG", SIGURG },   { "PROF", SIGPROF }, { "WINCH", SIGWINCH }, { "IO", SIGIO },
-                  { "PWR", SIGPWR },   { "ALRM", SIGALRM }, { "VTALRM", SIGVTALRM } };
+    } known[] = { { "HUP", SIGHUP }, { "QUIT", SIGQUIT }, { "USR1", SIGUSR1 },    { "USR2", SIGUSR2 },
+                  { "URG", SIGURG }, { "PROF", SIGPROF }, { "WINCH", SIGWINCH },  { "IO", SIGIO },
+                  { "PWR", SIGPWR }, { "ALRM", SIGALRM }, { "VTALRM", SIGVTALRM } };
     const char *at = text;
     uint64_t number;
     if (read_number(&at, &number) && *at == '\0')
