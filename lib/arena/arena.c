@@ -618,6 +618,16 @@ void ouroi_arena_count(struct ouroi_arena_counts *counts, int node)
     }
 }
 
+void ouroi_arena_hold(bool hold)
+{
+    for (unsigned node = 0; node < ouroi_machine.nodes; node++) {
+        if (hold)
+            ouroi_lock_acquire_again(&arenas[node].lock);
+        else
+            ouroi_lock_release(&arenas[node].lock);
+    }
+}
+
 void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *arg)
 {
     for (unsigned node = 0; node < ouroi_machine.nodes; node++) {

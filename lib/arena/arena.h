@@ -183,6 +183,9 @@ size_t ouroi_arena_peak(void);
 /* Calls fn for every run that is handed out, under the locks of the arenas and the space, in turn. */
 void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
 
+/* Keeps runs from coming and going, or ends that. Small blocks do. */
+void ouroi_arena_hold(bool hold);
+
 /* Checks bit maps, slices and counts; the number of violations, each one line on stderr. */
 unsigned ouroi_arena_check(void);
 

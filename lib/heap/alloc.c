@@ -15,15 +15,21 @@ enum {
     NOTE_FRACTION = 4, /* a pool is looked at when a quarter of it came free */
 };
 
-void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
+static void set_source(struct ouroi_heap *heap, unsigned size_class, struct ouroi_source *source)
 {
-    heap->bins[size_class].current = pool;
+    heap->bins[size_class].source = source;
     size_t bytes = ouroi_class_bytes(size_class);
     if (bytes > OUROI_DIRECT_MAX)
         return;
     size_t first = size_class == 1 ? 0 : ouroi_class_bytes(size_class - 1) / 16 + 1;
     for (size_t i = first; i <= bytes / 16; i++)
-        heap->direct[i] = pool;
+        heap->direct[i] = source;
+}
+
+void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
+{
+    heap->bins[size_class].current = pool;
+    set_source(heap, size_class, &pool->source);
 }
 
 /* The countdown of a pool in `partial`: until it is empty, or a quarter more of it is free. */
@@ -186,31 +192,31 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     return pool;
 }
 
-static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
+/* The stash becomes what malloc takes from. Of tracked objects each block has its run noted, so that this must be asked. */
+static void *pop_stash(struct ouroi_heap *heap, unsigned size_class)
 {
-    heap->stash_bytes -= bin->pool_bytes;
-    struct ouroi_block *block = bin->stash;
+    struct ouroi_bin *bin = &heap->bins[size_class];
     if (heap->nodes)
-        ouroi_nodes_note_young(heap, &block->key->run);
-    bin->stash = block->next;
-    OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
-    OUROI_OWNED_ADD(&bin->unstashed, 1);
-    OURO_ASSERT(ouroi_pool_mark(block->key, block, true));
-    block->key = NULL;
-    return block;
+        ouroi_nodes_note_young(heap, &bin->stash.free->key->run);
+    else
+        set_source(heap, size_class, &bin->stash);
+    return ouroi_source_pop(&bin->stash);
 }
 
 void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
 {
     struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
     struct ouroi_bin *bin = &heap->bins[size_class];
-    if (bin->stash != NULL)
-        return pop_stash(heap, bin);
+    if (bin->stash.free != NULL)
+        return pop_stash(heap, size_class);
     for (;;) {
         struct ouroi_pool *pool = bin->current;
         if (pool != none) {
-            if (ouroi_pool_replenish(pool))
-                return ouroi_pool_pop(pool);
+            if (ouroi_pool_replenish(pool)) {
+                if (bin->source != &pool->source)
+                    set_source(heap, size_class, &pool->source);
+                return ouroi_source_pop(&pool->source);
+            }
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)

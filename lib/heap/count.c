@@ -21,7 +21,7 @@ static void count_run(struct ouroi_run *run, void *arg)
     uint64_t frees = OUROI_OWNED_GET(&pool->settled_frees) + done;
     uint64_t used = OUROI_OWNED_GET(&pool->used) - done;
     if (armed == OUROI_ARMED_CURRENT && OUROI_RACES_SEEN)
-        used = OUROI_OWNED_GET(&pool->seen_allocs) - frees;
+        used = OUROI_OWNED_GET(&pool->source.seen_allocs) - frees;
     else if (armed == OUROI_ARMED_CURRENT)
         used = OUROI_OWNED_GET(&pool->carved) - ouroi_pool_listed(pool);
     uint64_t remote = ouroi_remote_count(word);
@@ -45,18 +45,28 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
         counts->remote_frees += count;
     }
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
-        uint64_t both = OUROI_OWNED_GET(&heap->bins[c].unstashed);
-        counts->allocs[c] += both;
-        counts->frees[c] += both + OUROI_OWNED_GET(&heap->bins[c].stashed);
+        uint64_t stashed = OUROI_OWNED_GET(&heap->bins[c].stashed);
+        if (stashed == 0)
+            continue;
+        counts->frees[c] += stashed;
+        counts->allocs[c] += stashed - ouroi_heap_stash_length(&heap->bins[c]);
     }
     counts->threads += heap->used && !heap->nodes;
+}
+
+/* No pool vanishes while its blocks in a stash are counted. */
+static void count_batches_held(struct ouroi_heap *heap, void *arg)
+{
+    ouroi_arena_hold(true);
+    count_batches(heap, arg);
+    ouroi_arena_hold(false);
 }
 
 void ouroi_heap_count(struct ouroi_heap_counts *counts)
 {
     memset(counts, 0, sizeof *counts);
     ouroi_arena_each_run(count_run, counts);
-    ouroi_heap_each(count_batches, counts);
+    ouroi_heap_each(count_batches_held, counts);
     if (ouroi_options.secure)
         ouroi_secure_count(counts);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
@@ -103,8 +113,8 @@ unsigned ouroi_heap_check(void)
     struct ouroi_heap *heap = ouroi_heap_self;
     for (unsigned c = 1; heap != &ouroi_heap_empty && c < OUROI_CLASSES; c++) {
         size_t bytes = ouroi_class_bytes(c);
-        if (bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != heap->bins[c].current) {
-            ouroi_warn("check: size class %zu: direct and bin name different pools", bytes);
+        if (bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != heap->bins[c].source) {
+            ouroi_warn("check: size class %zu: direct and bin name different sources", bytes);
             check.bad++;
         }
     }

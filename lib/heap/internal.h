@@ -24,6 +24,8 @@ extern OUROI_HIDDEN uint32_t ouroi_heap_kept_larger;
 
 /* free.c */
 void ouroi_heap_flush_batches(struct ouroi_heap *heap);
+/* Blocks in a stash of a heap; of another thread's, while pools cannot vanish. */
+uint32_t ouroi_heap_stash_length(const struct ouroi_bin *bin);
 /* Frees what waits in the stashes. */
 void ouroi_heap_flush_stashes(struct ouroi_heap *heap);
 /* Stops the process: p is not what a free may be given. run: what is there, or NULL. */

@@ -81,7 +81,7 @@ static void *alloc_small(struct ouro_heap *region, unsigned size_class)
         ouroi_pool_replenish(pool);
     }
     pool->used++;
-    return ouroi_pool_pop(pool);
+    return ouroi_source_pop(&pool->source);
 }
 
 void *ouroi_region_alloc(void *heap, size_t alignment, size_t size, bool zero)
