@@ -261,6 +261,23 @@ static void count_totals(struct reading *reading)
     free(totals);
 }
 
+/* Blocks of a bin that went to its stash and are there still. */
+static uint64_t stash_length(const struct reading *reading, const char *bin, uint64_t stashed)
+{
+    const struct ouroi_heap_view *view = &reading->page->heap;
+    if (reading->page->pool.races_seen != 0)
+        return stashed - field8(bin, view->bin_stash_allocs);
+    uint64_t length = 0, most = stashed < view->stash_blocks ? stashed : view->stash_blocks;
+    uint64_t at = field8(bin, view->bin_stash);
+    char next[8];
+    for (; at != 0 && length < most; length++) {
+        if (!process_get(reading->process, at + reading->page->pool.block_next, next, sizeof next))
+            break;
+        at = field8(next, 0);
+    }
+    return length;
+}
+
 static void count_heaps(struct reading *reading)
 {
     const struct ouroi_heap_view *view = &reading->page->heap;
@@ -282,9 +299,9 @@ static void count_heaps(struct reading *reading)
         }
         for (size_t c = 1; c < figures->classes; c++) {
             const char *bin = heap + view->bins + c * view->bin_bytes;
-            uint64_t both = field8(bin, view->bin_unstashed);
-            figures->class[c].mallocs += both;
-            figures->class[c].frees += both + field4(bin, view->bin_stashed);
+            uint64_t stashed = field8(bin, view->bin_stashed), waiting = stash_length(reading, bin, stashed);
+            figures->class[c].mallocs += stashed - waiting;
+            figures->class[c].frees += stashed;
         }
         at = field8(heap, view->next);
     }

@@ -109,17 +109,21 @@ static struct ouroi_chunk *new_descriptor(struct arena *arena)
     return chunk;
 }
 
-/* What was just mapped becomes free slices. */
-static void add_mapped(struct arena *arena, struct ouroi_chunk *chunk, unsigned slices)
+void ouroi_arena_advise(void *at, size_t bytes, unsigned node)
 {
-    void *at = (void *)(chunk->start + chunk->mapped * OUROI_SLICE_BYTES);
-    size_t bytes = slices * OUROI_SLICE_BYTES;
     if (ouroi_machine.nodes > 1)
-        ouroi_os.bind(at, bytes, ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)arena->node);
+        ouroi_os.bind(at, bytes, ouroi_options.numa == OUROI_NUMA_INTERLEAVE ? -1 : (int)node);
     if (ouroi_options.thp == OUROI_THP_ALWAYS)
         ouroi_os.advise_huge(at, bytes, true);
     else if (ouroi_machine.thp_always || ouroi_options.thp == OUROI_THP_NEVER)
         ouroi_os.advise_huge(at, bytes, false);
+}
+
+/* What was just mapped becomes free slices. */
+static void add_mapped(struct arena *arena, struct ouroi_chunk *chunk, unsigned slices)
+{
+    void *at = (void *)(chunk->start + chunk->mapped * OUROI_SLICE_BYTES);
+    ouroi_arena_advise(at, slices * OUROI_SLICE_BYTES, arena->node);
     put_slices(chunk, chunk->mapped, slices, false);
     chunk->mapped += slices;
     arena->mapped_slices += slices;
@@ -569,6 +573,7 @@ int ouroi_arena_init(void)
 void ouroi_arena_fork_stop_purges(void)
 {
     ouroi_lock_acquire(&purge_lock);
+    ouroi_huge_fork_prepare();
 }
 
 void ouroi_arena_fork_prepare(void)
@@ -586,6 +591,7 @@ void ouroi_arena_fork_done(bool child)
     release(&ouroi_space_lock);
     for (unsigned i = ouroi_machine.nodes; i-- > 0;)
         release(&arenas[i].lock);
+    ouroi_huge_fork_done(child);
     release(&purge_lock);
     ouroi_purger_fork_done(child);
 }
@@ -648,6 +654,16 @@ void ouroi_arena_describe(struct ouroi_arena_view *view)
     ouroi_space_describe(view);
     ouroi_huge_describe(view);
     ouroi_meta_describe(view);
+}
+
+void ouroi_arena_hold(bool hold)
+{
+    for (unsigned node = 0; node < ouroi_machine.nodes; node++) {
+        if (hold)
+            ouroi_lock_acquire_again(&arenas[node].lock);
+        else
+            ouroi_lock_release(&arenas[node].lock);
+    }
 }
 
 void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *arg)

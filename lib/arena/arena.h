@@ -203,6 +203,9 @@ struct ouroi_arena_view {
 };
 void ouroi_arena_describe(struct ouroi_arena_view *view);
 
+/* Keeps runs from coming and going, or ends that. Small blocks do. */
+void ouroi_arena_hold(bool hold);
+
 /* Checks bit maps, slices and counts; the number of violations, each one line on stderr. */
 unsigned ouroi_arena_check(void);
 

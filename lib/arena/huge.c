@@ -4,7 +4,8 @@
  * Owns        the list of huge blocks.
  * Invariants  a huge block begins a chunk of address space; `chunks` of it are its own, the first `mapped` bytes of them
  *             are memory; run.bytes <= mapped; the map of slices has the first slice only.
- * Sync        the space lock.
+ * Sync        the space lock. What the kernel does to pages, and may take long over, is done without it, under pages_lock, rank
+ *             HUGE: the block is in no list meanwhile, or its caller's alone, and its place nobody else's.
  */
 #include "arena/internal.h"
 
@@ -21,6 +22,7 @@ _Static_assert(sizeof(struct huge) + sizeof(struct ouroi_run_member) <= OUROI_DE
 static struct huge living = { .next = &living, .previous = &living };
 static size_t living_bytes, living_mapped, living_blocks;
 static uint64_t allocs, frees, purged_bytes;
+static struct ouroi_lock pages_lock = OUROI_LOCK_INIT(OUROI_RANK_HUGE);
 
 static void link_after(struct huge *list, struct huge *huge)
 {
@@ -46,12 +48,21 @@ static void set_slice(uintptr_t start, struct ouroi_run *run)
     ouroi_slices_set(start, 1, run);
 }
 
-/* Unmaps a block that no list has. */
+/* Unmaps a block that no list has. The caller holds no lock of this layer. */
 static void give_back(struct huge *huge)
 {
-    purged_bytes += huge->mapped;
-    ouroi_space_give(huge->run.start, huge->chunks, huge->mapped);
+    uintptr_t start = huge->run.start;
+    size_t mapped = huge->mapped, rest = mapped;
+    ouroi_lock_acquire(&pages_lock);
+    if (ouroi_space_is_kept(start) && ouroi_os.unmap((void *)start, mapped) == 0)
+        rest = 0;
+    ouroi_lock_acquire(&ouroi_space_lock);
+    purged_bytes += mapped;
+    ouroi_space_resized(mapped, rest);
+    ouroi_space_give(start, huge->chunks, rest);
     ouroi_descriptor_free(&huge->run);
+    ouroi_lock_release(&ouroi_space_lock);
+    ouroi_lock_release(&pages_lock);
 }
 
 static void note_living(struct huge *huge)
@@ -135,8 +146,8 @@ void ouroi_huge_free(struct ouroi_run *run)
     set_slice(run->start, NULL);
     ouroi_lock_acquire(&ouroi_space_lock);
     note_dead(huge);
-    give_back(huge);
     ouroi_lock_release(&ouroi_space_lock);
+    give_back(huge);
 }
 
 static void set_mapped(struct huge *huge, size_t bytes)
@@ -163,24 +174,51 @@ static bool grow_in_place(struct huge *huge, size_t bytes)
     return true;
 }
 
+/* Gives back the pages after the first `bytes`; the address space stays the block's. */
+static void shrink(struct huge *huge, size_t bytes)
+{
+    void *tail = (void *)(huge->run.start + bytes);
+    ouroi_lock_acquire(&pages_lock);
+    if (!ouroi_space_is_kept(huge->run.start)) {
+        ouroi_os.purge(tail, huge->mapped - bytes);
+    } else if (ouroi_os.unmap(tail, huge->mapped - bytes) == 0) {
+        ouroi_lock_acquire(&ouroi_space_lock);
+        set_mapped(huge, bytes);
+        ouroi_lock_release(&ouroi_space_lock);
+    }
+    ouroi_lock_release(&pages_lock);
+}
+
 void *ouroi_huge_resize(struct ouroi_run *run, size_t size)
 {
     struct huge *huge = (struct huge *)run;
     size_t bytes = ouroi_align_up(size + (size == 0), ouroi_machine.page_bytes);
     if (bytes < size)
         return NULL;
-    bool done;
+    if (bytes < huge->mapped)
+        shrink(huge, bytes);
     ouroi_lock_acquire(&ouroi_space_lock);
-    if (bytes < huge->mapped && ouroi_os.unmap((void *)(run->start + bytes), huge->mapped - bytes) == 0) {
-        set_mapped(huge, bytes);
-    }
-    done = grow_in_place(huge, bytes);
+    bool done = grow_in_place(huge, bytes);
     if (done) {
         living_bytes += bytes - run->bytes;
         OUROI_OWNED_SET(&run->bytes, bytes);
     }
     ouroi_lock_release(&ouroi_space_lock);
     return done ? (void *)run->start : ouroi_huge_adopt(run, size);
+}
+
+/* Moves pages; returns with both locks held. Where the old place is not kept, what the kernel has unmapped may be its next
+ * choice for somebody else's, whose slices are set under the space lock: it is held from the beginning then. */
+static int move_pages(uintptr_t from, size_t from_bytes, struct huge *to)
+{
+    ouroi_lock_acquire(&pages_lock);
+    bool kept = ouroi_space_is_kept(from);
+    if (!kept)
+        ouroi_lock_acquire(&ouroi_space_lock);
+    int rc = ouroi_os.move((void *)from, from_bytes, (void *)to->run.start, to->mapped);
+    if (kept)
+        ouroi_lock_acquire(&ouroi_space_lock);
+    return rc;
 }
 
 void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
@@ -195,18 +233,12 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
     bool was_huge = run->kind == OUROI_RUN_HUGE;
     uintptr_t from = run->start;
     size_t from_bytes = was_huge ? ((struct huge *)run)->mapped : run->bytes;
-    /* Locked: what the kernel has unmapped may be its next choice for somebody else's, whose slices are set under the lock. */
-    ouroi_lock_acquire(&ouroi_space_lock);
-    int rc = ouroi_os.move((void *)from, from_bytes, (void *)huge->run.start, bytes);
-    if (rc != 0) {
-        /* The kernel may have unmapped the target before it failed; unmapping again is harmless. */
+    int rc = move_pages(from, from_bytes, huge);
+    if (rc == 0)
+        set_slice(huge->run.start, &huge->run);
+    else
         note_dead(huge);
-        give_back(huge);
-        ouroi_lock_release(&ouroi_space_lock);
-        return NULL;
-    }
-    set_slice(huge->run.start, &huge->run);
-    if (was_huge) {
+    if (rc == 0 && was_huge) {
         struct huge *old = (struct huge *)run;
         set_slice(from, NULL);
         note_dead(old);
@@ -215,12 +247,19 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size)
         ouroi_descriptor_free(run);
     }
     ouroi_lock_release(&ouroi_space_lock);
+    ouroi_lock_release(&pages_lock);
+    if (rc != 0) {
+        give_back(huge); /* the kernel may have unmapped it before it failed; unmapping again is harmless */
+        return NULL;
+    }
     if (!was_huge) {
         int error;
-        if (ouroi_os.map((void *)from, from_bytes, OUROI_MAP_EXACT, &error) == NULL)
+        if (ouroi_os.map((void *)from, from_bytes, OUROI_MAP_EXACT, &error) == NULL) {
             ouroi_run_lose(run); /* the hole stays one: no memory is lost */
-        else
+        } else {
+            ouroi_arena_advise((void *)from, from_bytes, run->node);
             ouroi_run_free(run);
+        }
     }
     return (void *)huge->run.start;
 }
@@ -258,4 +297,17 @@ void ouroi_huge_describe(struct ouroi_arena_view *view)
     view->huge_allocs = (uintptr_t)&allocs;
     view->huge_frees = (uintptr_t)&frees;
     view->huge_purged = (uintptr_t)&purged_bytes;
+}
+
+void ouroi_huge_fork_prepare(void)
+{
+    ouroi_lock_acquire(&pages_lock);
+}
+
+void ouroi_huge_fork_done(bool child)
+{
+    if (child)
+        ouroi_lock_reset(&pages_lock);
+    else
+        ouroi_lock_release(&pages_lock);
 }

@@ -33,6 +33,12 @@ bool ouroi_space_extend(uintptr_t start, size_t chunks, size_t more);
 int ouroi_space_map(uintptr_t start, size_t from, size_t to);
 /* The reverse. False: the kernel will not. */
 bool ouroi_space_unmap(uintptr_t start, size_t from, size_t to);
+/* Whether a place may be unmapped without the lock, as nobody can be given it before ouroi_space_give. Outside of the window
+ * the kernel may place another chunk of ours there at once, and its entry would be mixed up with the old one. */
+OUROI_INLINE bool ouroi_space_is_kept(uintptr_t start)
+{
+    return ouroi_window_slice(start) != NULL;
+}
 /* Unmaps the first map_bytes and takes the address space back. */
 void ouroi_space_give(uintptr_t start, size_t chunks, size_t map_bytes);
 /* A mapping that was taken has another length now. */
@@ -50,6 +56,9 @@ void ouroi_meta_fork_done(bool child);
 /* Frees a run whose pages are gone: its slices stay taken for ever, as a hole in their chunk. */
 void ouroi_run_lose(struct ouroi_run *run);
 
+/* Tells the kernel of new memory of a node what it should know. */
+void ouroi_arena_advise(void *at, size_t bytes, unsigned node);
+
 /* huge.c */
 void *ouroi_huge_alloc(size_t size, size_t alignment); /* zero */
 void ouroi_huge_free(struct ouroi_run *run);
@@ -59,6 +68,8 @@ void *ouroi_huge_adopt(struct ouroi_run *run, size_t size);
 void ouroi_huge_count(struct ouroi_arena_counts *counts);
 void ouroi_huge_each(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
 bool ouroi_huge_owns(uintptr_t p);
+void ouroi_huge_fork_prepare(void);
+void ouroi_huge_fork_done(bool child);
 
 void ouroi_purger_fork_done(bool child);
 

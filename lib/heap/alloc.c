@@ -88,7 +88,7 @@ void ouroi_heap_let_go(struct ouroi_heap *heap, struct ouroi_pool *pool)
  * become partial ones, which are given back as soon as they are empty; those that are empty now are. */
 static void stop_holding_pools(struct ouroi_heap *heap)
 {
-    struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+    struct ouroi_pool *none = ouroi_heap_empty.bins[0].pool;
     ouroi_heap_flush_stashes(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_pool *pool = heap->bins[c].pool, *next;
@@ -181,18 +181,15 @@ static struct ouroi_pool *find_pool(struct ouroi_heap *heap, unsigned size_class
     return pool;
 }
 
-static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
+/* The stash becomes what malloc takes from. Of tracked objects each block has its run noted, so that this must be asked. */
+static void *pop_stash(struct ouroi_heap *heap, unsigned size_class, bool show)
 {
-    heap->stash_bytes -= bin->pool_bytes;
-    struct ouroi_block *block = bin->stash;
+    struct ouroi_bin *bin = &heap->bins[size_class];
     if (heap->nodes)
-        ouroi_nodes_note_young(heap, &block->key->run);
-    bin->stash = block->next;
-    OUROI_OWNED_ADD(&bin->stashed, (uint32_t)-1);
-    OUROI_OWNED_ADD(&bin->unstashed, 1);
-    OURO_ASSERT(ouroi_pool_mark(block->key, block, true));
-    block->key = NULL;
-    return block;
+        ouroi_nodes_note_young(heap, &bin->stash.free->key->run);
+    else if (show)
+        ouroi_traced_show_stash(heap, size_class);
+    return ouroi_source_pop(&bin->stash);
 }
 
 /* The same where tracing is on, or was. NULL: nothing of this is to be traced. */
@@ -203,24 +200,30 @@ static OUROI_NOINLINE void *alloc_stashed(struct ouroi_heap *heap, unsigned size
     uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
     if (tracing != OUROI_TRACING_ALL && ouroi_traced_chosen(bytes))
         p = ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, type);
-    return p != NULL ? p : pop_stash(heap, &heap->bins[size_class]);
+    return p != NULL ? p : pop_stash(heap, size_class, false);
 }
 
 /* A block of the current pool, with what others freed of it, and the rest of it. NULL: it is full. */
 OUROI_INLINE void *alloc_current(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t size, const char *type)
 {
-    bool was_empty = pool->free == NULL && pool->later == NULL;
+    bool was_empty = pool->source.free == NULL && pool->later == NULL;
     while (ouroi_pool_replenish(pool)) {
         /* relaxed: see traced.c */
         if (OUROI_UNLIKELY(was_empty) &&
             OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED))
             ouroi_traced_refilled(heap, pool);
-        void *p = ouroi_pool_pop(pool);
+        void *p = ouroi_source_pop(&pool->source);
         if (OUROI_LIKELY(p != NULL) || (p = ouroi_traced_class(heap, pool->run.size_class, size, type)) != NULL)
             return p;
         was_empty = false;
     }
     return NULL;
+}
+
+/* Whether that is what malloc takes from. */
+OUROI_INLINE bool shows(const struct ouroi_bin *bin, const struct ouroi_source *source)
+{
+    return ouroi_atomic_load_relaxed(&bin->source) == source; /* relaxed: see [TRACE-FACE] in traced.c */
 }
 
 void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
@@ -229,16 +232,19 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_
     struct ouroi_bin *bin = &heap->bins[size_class];
     void *p;
     /* relaxed: see traced.c */
-    if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) != OUROI_TRACING_OFF ||
-                       ouroi_atomic_load_relaxed(&bin->current) != bin->pool) &&
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing);
+    if (OUROI_UNLIKELY(tracing != OUROI_TRACING_OFF || (!shows(bin, &bin->pool->source) && !shows(bin, &bin->stash))) &&
         (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
         return p;
-    if (bin->stash != NULL)
-        return alloc_stashed(heap, size_class, size, type);
+    if (bin->stash.free != NULL)
+        return OUROI_LIKELY(tracing == OUROI_TRACING_OFF) ? pop_stash(heap, size_class, true)
+                                                          : alloc_stashed(heap, size_class, size, type);
     for (;;) {
         struct ouroi_pool *pool = bin->pool;
         if (pool != none) {
             p = alloc_current(heap, pool, size, type);
+            if (p != NULL && OUROI_UNLIKELY(tracing == OUROI_TRACING_OFF && !shows(bin, &pool->source)))
+                ouroi_traced_show(heap, size_class); /* no more what the stash has */
             if (p != NULL)
                 return p;
             ouroi_heap_make_current(heap, size_class, none);

@@ -31,7 +31,7 @@ static void count_run(struct ouroi_run *run, void *arg)
     uint64_t used = OUROI_OWNED_GET(&pool->used) - done;
     bool current = OUROI_OWNED_GET(&pool->current);
     if (current && OUROI_RACES_SEEN)
-        used = OUROI_OWNED_GET(&pool->seen_allocs) - frees;
+        used = OUROI_OWNED_GET(&pool->source.seen_allocs) - frees;
     else if (current)
         used = OUROI_OWNED_GET(&pool->carved) - ouroi_pool_listed(pool);
     if (used > pool->capacity) { /* read while its owner was at it: what was read does not belong together */
@@ -60,11 +60,13 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
         counts->batched += count;
     }
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
-        uint64_t both = OUROI_OWNED_GET(&heap->bins[c].unstashed);
-        counts->allocs[c] += both;
-        uint32_t stashed = OUROI_OWNED_GET(&heap->bins[c].stashed);
-        counts->frees[c] += both + stashed;
-        counts->stashed += stashed;
+        uint64_t stashed = OUROI_OWNED_GET(&heap->bins[c].stashed);
+        if (stashed == 0)
+            continue;
+        uint32_t length = ouroi_heap_stash_length(&heap->bins[c]);
+        counts->frees[c] += stashed;
+        counts->allocs[c] += stashed - length;
+        counts->stashed += length;
     }
     counts->partial_bytes += OUROI_OWNED_GET(&heap->partial_bytes);
     counts->threads += heap->used && !heap->nodes;
@@ -72,11 +74,19 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
     counts->idle_heaps += !heap->used;
 }
 
+/* No pool vanishes while its blocks in a stash are counted. */
+static void count_batches_held(struct ouroi_heap *heap, void *arg)
+{
+    ouroi_arena_hold(true);
+    count_batches(heap, arg);
+    ouroi_arena_hold(false);
+}
+
 void ouroi_heap_count(struct ouroi_heap_counts *counts)
 {
     memset(counts, 0, sizeof *counts);
     ouroi_arena_each_run(count_run, counts);
-    ouroi_heap_each(count_batches, counts);
+    ouroi_heap_each(count_batches_held, counts);
     counts->regions = ouroi_region_count();
     if (ouroi_options.secure)
         ouroi_secure_count(counts);
@@ -128,12 +138,13 @@ unsigned ouroi_heap_check(void)
     struct ouroi_heap *heap = ouroi_heap_self;
     for (unsigned c = 1; heap != &ouroi_heap_empty && c < OUROI_CLASSES; c++) {
         size_t bytes = ouroi_class_bytes(c);
-        const struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+        const struct ouroi_bin *bin = &heap->bins[c];
         /* relaxed: see [TRACE-FACE] in traced.c */
-        const struct ouroi_pool *face = ouroi_atomic_load_relaxed(&heap->bins[c].current);
-        if ((face != none && face != heap->bins[c].pool) ||
+        const struct ouroi_source *face = ouroi_atomic_load_relaxed(&bin->source);
+        const struct ouroi_source *none = ouroi_heap_empty.bins[0].source;
+        if ((face != none && face != &bin->pool->source && face != &bin->stash) ||
             (face != none && bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != face)) {
-            ouroi_warn("check: size class %zu: direct and bin name different pools", bytes);
+            ouroi_warn("check: size class %zu: direct and bin name different sources", bytes);
             check.bad++;
         }
     }

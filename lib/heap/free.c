@@ -7,7 +7,12 @@
  */
 #include "heap/internal.h"
 
-enum { LONE_FREES = 64 };
+enum {
+    LONE_FREES = 64,
+    STASH_STEP = 16,     /* blocks that a class may stash before it is counted again */
+    STASH_REFUSALS = 32, /* of a class that has hardly room, before it is counted again */
+    STASH_WAITS = 8,     /* times that this was for want of room in all, before all are counted */
+};
 
 static __thread unsigned lone_frees __attribute__((tls_model("initial-exec")));
 
@@ -52,7 +57,7 @@ OUROI_INLINE void add_to_batch(struct ouroi_batch *batch, struct ouroi_pool *poo
 }
 
 /* Adds a block of a pool that the caller does not own to its batch. */
-static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+static OUROI_NOINLINE void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
     struct ouroi_batch *batch = batch_of(heap, pool);
     if (batch->pool == pool) {
@@ -70,16 +75,75 @@ static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct
     add_to_batch(batch, pool, block);
 }
 
+/* Whether a block of another thread's stash may be looked at: its memory is a pool's. */
+static bool is_in_pool(const struct ouroi_block *block)
+{
+    const struct ouroi_run *run = ouroi_run_find(block);
+    return run != NULL && run->kind == OUROI_RUN_POOL && (uintptr_t)block % OUROI_ALIGN == 0;
+}
+
+uint32_t ouroi_heap_stash_length(const struct ouroi_bin *bin)
+{
+#if OUROI_RACES_SEEN
+    return (uint32_t)(OUROI_OWNED_GET(&bin->stashed) - OUROI_OWNED_GET(&bin->stash.seen_allocs));
+#else
+    uint32_t length = 0;
+    const struct ouroi_block *block = OUROI_OWNED_GET(&bin->stash.free);
+    for (; block != NULL && length < OUROI_STASH_BLOCKS && is_in_pool(block); block = OUROI_OWNED_GET(&block->next))
+        length++;
+    return length;
+#endif
+}
+
+/* Counts what a stash has, so that stash_bytes is true of it. */
+static uint32_t count_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
+{
+    uint32_t length = 0;
+    for (const struct ouroi_block *block = bin->stash.free; block != NULL; block = block->next)
+        length++;
+    heap->stash_bytes -= (size_t)(bin->stash_kept - length) * bin->pool_bytes;
+    bin->stash_kept = length;
+    bin->stash_room = 0;
+    return length;
+}
+
+/* Makes room for some more blocks in a stash, within the bounds. Counting costs a look at each block, so that where there
+ * is little room it is not asked for again at once. */
+static OUROI_NOINLINE bool make_stash_room(struct ouroi_heap *heap, struct ouroi_bin *bin)
+{
+    if (bin->stash_refusals > 0) {
+        bin->stash_refusals--;
+        return false;
+    }
+    uint32_t room = bin->stash_max - count_stash(heap, bin);
+    room = room > STASH_STEP ? STASH_STEP : room;
+    if (heap->stash_bytes + (size_t)room * bin->pool_bytes > heap->owned_max) {
+        bool sweeps = heap->stash_waits == 0;
+        heap->stash_waits = sweeps ? STASH_WAITS : heap->stash_waits - 1;
+        for (unsigned c = 1; sweeps && c < OUROI_CLASSES; c++)
+            if (heap->bins[c].stash_kept != 0)
+                count_stash(heap, &heap->bins[c]);
+        size_t rest = heap->stash_bytes < heap->owned_max ? heap->owned_max - heap->stash_bytes : 0;
+        room = room > rest / bin->pool_bytes ? (uint32_t)(rest / bin->pool_bytes) : room;
+    }
+    if (room < STASH_STEP / 4)
+        bin->stash_refusals = STASH_REFUSALS;
+    heap->stash_bytes += (size_t)room * bin->pool_bytes;
+    bin->stash_kept += room;
+    bin->stash_room = room;
+    return room > 0;
+}
+
 /* Keeps a block of a full pool that this thread was the last owner of, whoever is now: the block counts as used. */
 OUROI_INLINE bool stash_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
     struct ouroi_bin *bin = &heap->bins[pool->run.size_class];
-    if (bin->stashed >= bin->stash_room || heap->stash_bytes + bin->pool_bytes > heap->owned_max)
+    if (OUROI_UNLIKELY(bin->stash_room == 0) && !make_stash_room(heap, bin))
         return false;
-    heap->stash_bytes += bin->pool_bytes;
-    block->next = bin->stash;
+    bin->stash_room--;
+    block->next = bin->stash.free;
     block->key = pool;
-    bin->stash = block;
+    OUROI_OWNED_SET(&bin->stash.free, block);
     OUROI_OWNED_ADD(&bin->stashed, 1);
     return true;
 }
@@ -106,7 +170,7 @@ static void free_own(struct ouroi_pool *pool, struct ouroi_block *block)
 }
 
 /* Of a pool that has no owner, or had none just now. */
-static void free_home(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+static OUROI_NOINLINE void free_home(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
     if (take_back(heap, pool)) /* model: remote.home.1 */
         free_own(pool, block);
@@ -154,25 +218,28 @@ void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *r
 
 void ouroi_heap_flush_stashes(struct ouroi_heap *heap)
 {
-    heap->stash_bytes = 0;
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
-        struct ouroi_block *block = heap->bins[c].stash, *next;
-        heap->bins[c].stash = NULL;
-        OUROI_OWNED_SET(&heap->bins[c].stashed, 0);
+        struct ouroi_bin *bin = &heap->bins[c];
+        struct ouroi_block *block = bin->stash.free, *next;
+        bin->stash_room = bin->stash_kept = bin->stash_refusals = 0;
+        OUROI_OWNED_SET(&bin->stash.free, NULL);
         for (; block != NULL; block = next) {
             next = block->next;
+            OUROI_OWNED_ADD(&bin->stashed, (uint64_t)-1);
             free_small(heap, block->key, block);
         }
     }
+    heap->stash_bytes = 0;
+    heap->stash_waits = 0;
 }
 
 /* Of a run that the caller does not own, and that has no batch under way; or a second free. */
 static OUROI_NOINLINE void free_unbatched(struct ouroi_heap *heap, struct ouroi_run *run, struct ouroi_block *block)
 {
     struct ouroi_pool *pool = ouroi_pool_of(run);
-    if (OUROI_UNLIKELY(run == NULL || heap == &ouroi_heap_empty) || run->kind != OUROI_RUN_POOL ||
-        pool->batch_room == 0 || (!OURO_DROPIN && run->nodes) ||
-        OUROI_UNLIKELY(block->key == pool || !ouroi_pool_is_block(pool, block))) {
+    if (OUROI_UNLIKELY(run == NULL || run->kind != OUROI_RUN_POOL || pool->batch_room == 0 ||
+                       heap == &ouroi_heap_empty || block->key == pool || !ouroi_pool_is_block(pool, block) ||
+                       (!OURO_DROPIN && run->nodes))) {
         ouroi_heap_free_slow(block);
         return;
     }
@@ -223,8 +290,8 @@ static void look_in_batches(struct ouroi_heap *heap, void *arg)
         for (unsigned n = 0; n < OUROI_BATCH_BLOCKS && ouroi_pool_is_block(find->pool, block); n++, block = block->next)
             find->found |= block == find->block;
     }
-    const struct ouroi_block *stashed = heap->bins[find->pool->run.size_class].stash;
-    for (unsigned n = 0; n < OUROI_STASH_BLOCKS && stashed != NULL && ouroi_run_find(stashed) != NULL; n++) {
+    const struct ouroi_block *stashed = heap->bins[find->pool->run.size_class].stash.free;
+    for (unsigned n = 0; n < OUROI_STASH_BLOCKS && stashed != NULL && is_in_pool(stashed); n++) {
         if (stashed == find->block)
             find->found = true;
         stashed = stashed->next;
@@ -269,7 +336,7 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
     }
 }
 
-void ouroi_heap_free_slow(void *p)
+OUROI_NOINLINE void ouroi_heap_free_slow(void *p)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
     if (p == NULL)
@@ -329,12 +396,12 @@ static void flush_heap(struct ouroi_heap *heap)
             ouroi_pool_release(pool);
         }
         struct ouroi_pool *pool = heap->bins[c].pool;
-        if (pool == ouroi_heap_empty.bins[0].current)
+        if (pool == ouroi_heap_empty.bins[0].pool)
             continue;
         if (ouroi_pool_collect(pool))
             ouroi_traced_installed(heap, pool);
         if (ouroi_pool_used(pool) == 0) {
-            ouroi_heap_make_current(heap, c, ouroi_heap_empty.bins[0].current);
+            ouroi_heap_make_current(heap, c, ouroi_heap_empty.bins[0].pool);
             ouroi_pool_arm(pool, 0);
             ouroi_pool_release(pool);
         }

@@ -28,8 +28,8 @@ static bool has_key;
 static struct ouroi_pool empty_pool;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* ranges of array elements: gcc's, and clang's; it has to be constant */
-#define EMPTY_DIRECT [0 ... OUROI_DIRECT_MAX / 16] = &empty_pool
-#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { .current = &empty_pool, .pool = &empty_pool }
+#define EMPTY_DIRECT [0 ... OUROI_DIRECT_MAX / 16] = &empty_pool.source
+#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { .source = &empty_pool.source, .pool = &empty_pool }
 #define EMPTY_BATCHES [0 ... OUROI_BATCHES - 1] = { .pool = &empty_pool }
 struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT },
                                        .bins = { EMPTY_BINS },
@@ -96,7 +96,7 @@ static struct ouroi_heap *new_heap(void)
     memcpy(heap, &ouroi_heap_empty, sizeof *heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         size_t room = OUROI_STASH_BYTES / ouroi_class_bytes(c);
-        heap->bins[c].stash_room = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
+        heap->bins[c].stash_max = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
         heap->bins[c].pool_bytes = ouroi_pool_slices(ouroi_class_bytes(c)) * (uint32_t)OUROI_SLICE_BYTES;
     }
     heap->number = heaps_made++;
@@ -218,7 +218,9 @@ void ouroi_heap_describe(struct ouroi_heap_view *view)
     view->bins = offsetof(struct ouroi_heap, bins);
     view->bin_bytes = sizeof(struct ouroi_bin);
     view->bin_stashed = offsetof(struct ouroi_bin, stashed);
-    view->bin_unstashed = offsetof(struct ouroi_bin, unstashed);
+    view->bin_stash = offsetof(struct ouroi_bin, stash.free);
+    view->bin_stash_allocs = offsetof(struct ouroi_bin, stash.seen_allocs);
+    view->stash_blocks = OUROI_STASH_BLOCKS;
     view->batches = offsetof(struct ouroi_heap, batches);
     view->batch_count = OUROI_BATCHES;
     view->batch_bytes = sizeof(struct ouroi_batch);

@@ -3,12 +3,12 @@
  * Owns        struct ouroi_heap, one a thread; first-class heaps (region.c); the hardened heap (secure.c).
  * Invariants  a pool whose slices name a heap as owner is that heap's current pool of its class or in its `partial` list;
  *             a full pool has no owner, and of the blocks of such that its last owner frees a few wait in the stash, so that
- *             a heap which is full, where each malloc follows a free, need not claim a pool for each; direct[i] is the current pool of the class of i * 16 bytes;
+ *             a heap which is full, where each malloc follows a free, need not claim a pool for each; direct[i] is the source of the class of i * 16 bytes;
  *             partial_bytes is the sum of the bytes of pools in `partial` lists. It and stash_bytes grow up to owned_max.
- *             bins[c].pool is the current pool of class c; bins[c].current and direct[] name it too, or the empty pool, while
- *             all allocations are traced, or the next of the class has to look around.
+ *             bins[c].pool is the current pool of class c; bins[c].source and direct[] name what it has; or, while it is full,
+ *             the stash; or nothing (the empty pool's), while all allocations are traced, or the next has to look around.
  * Sync        a heap is used by its thread alone, with no lock; but [TRACE-FACE]: who switches tracing on makes other
- *             threads' bins[].current and direct[] name the empty pool. Heaps are never freed: [HEAPS] is a lock.
+ *             threads' bins[].source and direct[] name the empty pool's. Heaps are never freed: [HEAPS] is a lock.
  */
 #ifndef OUROI_HEAP_H
 #define OUROI_HEAP_H
@@ -22,21 +22,24 @@
 #define OUROI_ALIGN ((size_t)16)
 
 struct ouroi_bin {
-    struct ouroi_pool *current;      /* `pool`, or the empty one */
-    struct ouroi_pool *pool;         /* whose blocks are handed out */
+    struct ouroi_source *source;     /* what malloc takes from: of `pool`, or `stash`, or the empty pool's */
+    struct ouroi_pool *pool;         /* the current one */
     struct ouroi_pool *first, *last; /* partial pools: the one claimed last is last */
-    struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
+    struct ouroi_source stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
                                         pools count them as used */
-    uint32_t stashed;
-    uint32_t stash_room;
+    uint32_t stash_room;             /* blocks that may go there before it is counted again */
+    uint32_t stash_kept;             /* blocks that stash_bytes says it has: those it had, and room */
+    uint32_t stash_refusals;         /* blocks that find no room, before room is looked for */
+    uint32_t stash_max;
     uint32_t pool_bytes;
-    uint64_t unstashed; /* blocks taken from it again, each a free and a malloc that no pool has counted */
+    uint64_t
+        stashed; /* blocks that went there and were not flushed: each a free that no pool has counted, those that are
+                         not there any more also a malloc */
 };
 
 /* Blocks on their way to a pool of another thread. */
 struct ouroi_batch {
-    struct ouroi_pool
-        *pool; /* the one that stands for none: empty. Never NULL, so that no run but a pool's equals it */
+    struct ouroi_pool *pool; /* the empty heap's, which no run equals: nothing is under way */
     struct ouroi_block *head, *tail;
     uint16_t full; /* sent off with so many blocks, */
     uint16_t room; /* so many from now */
@@ -44,12 +47,13 @@ struct ouroi_batch {
 };
 
 struct ouroi_heap {
-    struct ouroi_pool *direct[OUROI_DIRECT_MAX / 16 + 1];
+    struct ouroi_source *direct[OUROI_DIRECT_MAX / 16 + 1];
     struct ouroi_bin bins[OUROI_CLASSES];
     struct ouroi_batch batches[OUROI_BATCHES];
     size_t partial_bytes;
     size_t idle_bytes;       /* free in `partial` pools, as of their last countdown */
     size_t stash_bytes;      /* of the pools that blocks in a stash keep, were each in a pool of its own */
+    unsigned stash_waits;    /* before all stashes are counted again for room */
     size_t owned_max;        /* bytes of pools that the thread may keep from others by either; looked up now and then */
     unsigned spares;         /* empty pools kept */
     unsigned releases;       /* pools released since one was fetched */
@@ -67,7 +71,7 @@ struct ouroi_heap {
     size_t young_count, young_room;
 };
 
-/* Bytes, and blocks, of a class that wait in a stash. */
+/* Bytes, and blocks, of a class that wait in a stash. How many there are only a walk tells: malloc counts nothing. */
 #define OUROI_STASH_BYTES ((size_t)16 << 10)
 #define OUROI_STASH_BLOCKS 64
 
@@ -198,7 +202,7 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts);
 /* For a reader of this process's memory, as ouroi_arena_view. */
 struct ouroi_heap_view {
     uint64_t first, next, heap_bytes, used, nodes; /* the first heap's address is at `first`; flags of 1 byte */
-    uint64_t bins, bin_bytes, bin_stashed, bin_unstashed;
+    uint64_t bins, bin_bytes, bin_stashed, bin_stash, bin_stash_allocs, stash_blocks;
     uint64_t batches, batch_count, batch_bytes, batch_pool, batch_none; /* the pool that stands for none */
     uint64_t batch_full, batch_room, batch_class;                       /* 2 bytes each; full - room blocks */
     uint64_t secure;

@@ -4,18 +4,18 @@
 
 #include "heap/heap.h"
 
-/* A block from the pool that is current for its class, or NULL: go the slow way. */
-OUROI_INLINE void *ouroi_pool_pop(struct ouroi_pool *pool)
+/* A block from the source of its class, or NULL: go the slow way. */
+OUROI_INLINE void *ouroi_source_pop(struct ouroi_source *source)
 {
-    struct ouroi_block *block = pool->free;
+    struct ouroi_block *block = source->free;
     if (OUROI_UNLIKELY(block == NULL))
         return NULL;
-    OUROI_SEEN_ADD(&pool->seen_allocs, 1);
+    OUROI_SEEN_ADD(&source->seen_allocs, 1);
     struct ouroi_block *next = block->next;
-    OUROI_OWNED_SET(&pool->free, next);
+    OUROI_OWNED_SET(&source->free, next);
     __builtin_prefetch(next); /* blocks freed at random lie anywhere: the next malloc finds its own in the cache */
     block->key = NULL;
-    OURO_ASSERT(ouroi_pool_mark(pool, block, true));
+    OURO_ASSERT(ouroi_block_mark_live(block));
     return block;
 }
 
@@ -23,15 +23,15 @@ OUROI_INLINE void *ouroi_pool_pop(struct ouroi_pool *pool)
 OUROI_INLINE void *ouroi_heap_alloc_fast(size_t size)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
-    struct ouroi_pool *pool;
+    struct ouroi_source *source;
     if (OUROI_LIKELY(size <= OUROI_DIRECT_MAX))
-        pool = ouroi_atomic_load_relaxed(&heap->direct[(size + 15) >> 4]); /* relaxed: see [TRACE-FACE] in traced.c */
+        source = ouroi_atomic_load_relaxed(&heap->direct[(size + 15) >> 4]); /* relaxed: see [TRACE-FACE] in traced.c */
     else if (OUROI_LIKELY(size <= OUROI_SMALL_MAX))
         /* relaxed: the same */
-        pool = ouroi_atomic_load_relaxed(&heap->bins[ouroi_class_of_medium(size)].current);
+        source = ouroi_atomic_load_relaxed(&heap->bins[ouroi_class_of_medium(size)].source);
     else
         return NULL;
-    return ouroi_pool_pop(pool);
+    return ouroi_source_pop(source);
 }
 
 OUROI_INLINE void *ouroi_heap_alloc(size_t size)
@@ -81,7 +81,7 @@ OUROI_INLINE void ouroi_heap_free(void *p)
 OUROI_INLINE void *ouroi_nodes_alloc(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
 {
     /* relaxed: see [TRACE-FACE] in traced.c */
-    void *block = ouroi_pool_pop(ouroi_atomic_load_relaxed(&heap->bins[size_class].current));
+    void *block = ouroi_source_pop(ouroi_atomic_load_relaxed(&heap->bins[size_class].source));
     return OUROI_LIKELY(block != NULL) ? block : ouroi_heap_alloc_class(heap, size_class, size, type);
 }
 

@@ -36,6 +36,8 @@ extern OUROI_HIDDEN uint32_t ouroi_heap_kept_larger;
 
 /* free.c */
 void ouroi_heap_flush_batches(struct ouroi_heap *heap);
+/* Blocks in a stash of a heap; of another thread's, while pools cannot vanish. */
+uint32_t ouroi_heap_stash_length(const struct ouroi_bin *bin);
 /* Frees what waits in the stashes. */
 void ouroi_heap_flush_stashes(struct ouroi_heap *heap);
 /* Stops the process: p is not what a free may be given. run: what is there, or NULL. */
@@ -72,8 +74,10 @@ void *ouroi_traced_alloc(struct ouroi_heap *heap, size_t alignment, size_t bytes
 bool ouroi_traced_chosen(size_t slot);
 enum ouroi_tracing ouroi_traced_mode(void); /* for the calling thread, now */
 void ouroi_traced_site(struct ouroi_site *site, const char *type);
-/* Makes bins[].current and direct[] of the caller's heap name bins[].pool, or the empty pool if all is traced. */
+/* Makes bins[].source and direct[] of the caller's heap name what bins[].pool has, or nothing if all is traced; or what the stash
+ * has, or nothing if anything is. */
 void ouroi_traced_show(struct ouroi_heap *heap, unsigned size_class);
+void ouroi_traced_show_stash(struct ouroi_heap *heap, unsigned size_class);
 /* Before any block of a class is taken slowly. A block, or NULL: go on. */
 void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type);
 /* After blocks came into the current pool, which had none in its lists. Its `free` may be empty after. Sampling alone. */

@@ -84,7 +84,7 @@ static void *alloc_small(struct ouro_heap *region, unsigned size_class)
         ouroi_pool_replenish(pool);
     }
     OUROI_OWNED_ADD(&pool->used, 1);
-    return ouroi_pool_pop(pool);
+    return ouroi_source_pop(&pool->source);
 }
 
 void *ouroi_region_alloc_noted(struct ouro_heap *region, size_t alignment, size_t size, bool zero,

@@ -99,7 +99,7 @@ void ouroi_sample_offer(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32
     ouroi_pool_rearm(pool, left - (count - at));
     if (found == 0)
         return;
-    struct ouroi_block *chosen[MARKS], **link = &pool->free, **cut = NULL;
+    struct ouroi_block *chosen[MARKS], **link = &pool->source.free, **cut = NULL;
     for (uint32_t i = 1, n = 0; n < found; i++, link = &(*link)->next) {
         if (i != places[n])
             continue;
@@ -123,14 +123,14 @@ void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t
     sampler->classes[pool->run.size_class].depth = 0;
     sampler->classes[pool->run.size_class].epoch = epoch;
     if (pool->later != NULL) {
-        if (pool->free != NULL)
-            last_of(pool->free)->next = pool->later;
+        if (pool->source.free != NULL)
+            last_of(pool->source.free)->next = pool->later;
         else
-            OUROI_OWNED_SET(&pool->free, pool->later);
+            OUROI_OWNED_SET(&pool->source.free, pool->later);
         OUROI_OWNED_SET(&pool->later, NULL);
     }
     ouroi_pool_rearm(pool, draw(sampler, pool, mean));
-    ouroi_sample_offer(heap, pool, ouroi_pool_list_length(pool, pool->free), mean);
+    ouroi_sample_offer(heap, pool, ouroi_pool_list_length(pool, pool->source.free), mean);
 }
 
 void ouroi_sample_drop(struct ouroi_heap *heap, unsigned size_class)
@@ -150,18 +150,19 @@ void ouroi_sample_freed(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t
     ouroi_pool_rearm(pool, draw(sampler, pool, mean));
     if (sampler->classes[c].depth == MARKS)
         return;
-    struct ouroi_block *block = pool->free;
+    struct ouroi_block *block = pool->source.free;
     sampler->classes[c].marks[sampler->classes[c].depth++] = block;
     last_of(block)->next = pool->later;
     OUROI_OWNED_SET(&pool->later, block);
-    OUROI_OWNED_SET(&pool->free, NULL);
+    OUROI_OWNED_SET(&pool->source.free, NULL);
 }
 
 bool ouroi_sample_take(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch)
 {
     struct ouroi_sampler *sampler = heap->sampler;
     unsigned c = pool->run.size_class;
-    if (pool->free != NULL || sampler == NULL || sampler->classes[c].depth == 0 || sampler->classes[c].epoch != epoch)
+    if (pool->source.free != NULL || sampler == NULL || sampler->classes[c].depth == 0 ||
+        sampler->classes[c].epoch != epoch)
         return false;
     struct ouroi_block *block = sampler->classes[c].marks[sampler->classes[c].depth - 1];
     OURO_ASSERT(block == pool->later);
@@ -181,7 +182,7 @@ bool ouroi_sample_take(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t 
     while (last->next != next)
         last = last->next;
     last->next = NULL;
-    OUROI_OWNED_SET(&pool->free, block);
+    OUROI_OWNED_SET(&pool->source.free, block);
     OUROI_OWNED_SET(&pool->later, next);
     return true;
 }

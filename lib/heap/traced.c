@@ -7,15 +7,15 @@
  *             a block that outlives tracing is an ordinary block of a region.
  *             A word of a pool's `traces`: the tracer's token in bits 63..16, the size asked for below, which is at most
  *             OUROI_SMALL_MAX; 0: not traced. Tokens of old are known as such by the tracer.
- * Sync        [TRACE-FACE]: heap->tracing, bins[].current and direct[]. All allocations of a thread go the slow way while its
- *             tables name the empty pool, and its own slow path must not undo that:
+ * Sync        [TRACE-FACE]: heap->tracing, bins[].source and direct[]. All allocations of a thread go the slow way while its
+ *             tables name the empty pool's, and its own slow path must not undo that:
  *               the switch   swaps heap->tracing, then writes the empty pool to all entries;
  *               the owner    writes a pool to the entries of a class, then looks at heap->tracing by a read-modify-write, and
  *                            empties them again where all is traced.
  *             Both are read-modify-writes of one word, so one comes first. The owner's: the swap acquires its stores, and the
  *             switch's come after them. The switch's: the owner sees it. Either way the entries end up empty. A thread that
  *             was in the middle of a fast path makes one more block unseen.
- *             The switch empties direct[] before bins[].current (release), which tells the owner (acquire) to show its pool
+ *             The switch empties direct[] before bins[].source (release), which tells the owner (acquire) to show its pool
  *             anew where not all is traced.
  */
 #include "heap/internal.h"
@@ -133,23 +133,31 @@ void ouroi_traced_adopt(struct ouroi_heap *heap, struct ouroi_run *run, size_t s
 
 /* Faces. */
 
-static void set_face(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
+static void set_face(struct ouroi_heap *heap, unsigned size_class, struct ouroi_source *source)
 {
     size_t bytes = ouroi_class_bytes(size_class);
     size_t first = size_class == 1 ? 0 : ouroi_class_bytes(size_class - 1) / 16 + 1;
     for (size_t i = first; bytes <= OUROI_DIRECT_MAX && i <= bytes / 16; i++)
-        ouroi_atomic_store_relaxed(&heap->direct[i], pool); /* relaxed: ordered by what follows */
+        ouroi_atomic_store_relaxed(&heap->direct[i], source); /* relaxed: ordered by what follows */
     /* [TRACE-FACE empty] release, pairs with [TRACE-FACE look]: direct[] before */
-    ouroi_atomic_store_release(&heap->bins[size_class].current, pool);
+    ouroi_atomic_store_release(&heap->bins[size_class].source, source);
 }
 
 void ouroi_traced_show(struct ouroi_heap *heap, unsigned size_class)
 {
-    struct ouroi_pool *none = ouroi_heap_empty.bins[0].pool, *pool = heap->bins[size_class].pool;
-    set_face(heap, size_class, pool);
+    struct ouroi_source *none = ouroi_heap_empty.bins[0].source, *source = &heap->bins[size_class].pool->source;
+    set_face(heap, size_class, source);
     /* [TRACE-FACE owner] seq_cst, pairs with [TRACE-FACE switch] */
-    if (pool != none && ouroi_atomic_fetch_add_seq_cst(&heap->tracing, 0) == OUROI_TRACING_ALL)
+    if (source != none && ouroi_atomic_fetch_add_seq_cst(&heap->tracing, 0) == OUROI_TRACING_ALL)
         set_face(heap, size_class, none);
+}
+
+void ouroi_traced_show_stash(struct ouroi_heap *heap, unsigned size_class)
+{
+    set_face(heap, size_class, &heap->bins[size_class].stash);
+    /* [TRACE-FACE owner] seq_cst, pairs with [TRACE-FACE switch] */
+    if (ouroi_atomic_fetch_add_seq_cst(&heap->tracing, 0) != OUROI_TRACING_OFF)
+        set_face(heap, size_class, ouroi_heap_empty.bins[0].source);
 }
 
 void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
@@ -162,7 +170,7 @@ void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t si
     if (bin->pool == ouroi_heap_empty.bins[0].pool)
         return NULL;
     /* [TRACE-FACE look] acquire, pairs with [TRACE-FACE empty] */
-    if (ouroi_atomic_load_acquire(&bin->current) != bin->pool) {
+    if (ouroi_atomic_load_acquire(&bin->source) != &bin->pool->source) {
         ouroi_traced_show(heap, size_class);
         ouroi_traced_installed(heap, bin->pool);
     }
@@ -186,14 +194,14 @@ void ouroi_traced_installed(struct ouroi_heap *heap, struct ouroi_pool *pool)
 
 void ouroi_traced_refilled(struct ouroi_heap *heap, struct ouroi_pool *pool)
 {
-    ouroi_sample_offer(heap, pool, ouroi_pool_list_length(pool, pool->free), mean());
+    ouroi_sample_offer(heap, pool, ouroi_pool_list_length(pool, pool->source.free), mean());
 }
 
 void ouroi_traced_freed(struct ouroi_heap *heap, struct ouroi_pool *pool)
 {
     /* relaxed: both are the owner's, but for the switch; see the file head */
     if (ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED &&
-        ouroi_atomic_load_relaxed(&heap->bins[pool->run.size_class].current) == pool)
+        ouroi_atomic_load_relaxed(&heap->bins[pool->run.size_class].source) == &pool->source)
         ouroi_sample_freed(heap, pool, mean(), epoch());
     else
         ouroi_pool_rearm(pool, OUROI_ARMED_CURRENT);
@@ -292,7 +300,7 @@ static void switch_heap(struct ouroi_heap *heap, void *arg)
     /* [TRACE-FACE switch] seq_cst, pairs with [TRACE-FACE owner] */
     ouroi_atomic_exchange_seq_cst(&heap->tracing, *tracing);
     for (unsigned c = 1; *tracing != OUROI_TRACING_OFF && c < OUROI_CLASSES; c++)
-        set_face(heap, c, ouroi_heap_empty.bins[0].pool);
+        set_face(heap, c, ouroi_heap_empty.bins[0].source);
 }
 
 int ouroi_tracing_switch(enum ouroi_tracing tracing, size_t sample_bytes)

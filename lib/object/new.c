@@ -107,7 +107,7 @@ void *ouro_new(ouro_type *type)
     if (OUROI_UNLIKELY((uint32_t)word != 0 || word == SELF_NONE || size > ZEROED_INLINE))
         return new_slow(type, 0);
     /* [TYPE look] acquire, pairs with [TYPE give]. A type that has no place yet leads to class 0, which never has a block. */
-    size_t bin = offsetof(struct ouroi_heap, bins[0].current) + ouroi_atomic_load_acquire(&private->bin);
+    size_t bin = offsetof(struct ouroi_heap, bins[0].source) + ouroi_atomic_load_acquire(&private->bin);
     struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_object_thread *self = NULL;
     /* Where the type has no place yet, either will do: neither heap has a block of class 0. */
@@ -118,13 +118,13 @@ void *ouro_new(ouro_type *type)
             return new_slow(type, 0);
     }
     /* relaxed: see [TRACE-FACE] in heap/traced.c */
-    struct ouroi_pool *pool = ouroi_atomic_load_relaxed((struct ouroi_pool **)(void *)((char *)heap + bin));
-    struct ouroi_block *block = pool->free;
+    struct ouroi_source *source = ouroi_atomic_load_relaxed((struct ouroi_source **)(void *)((char *)heap + bin));
+    struct ouroi_block *block = source->free;
     if (OUROI_UNLIKELY(block == NULL))
         return new_slow(type, 0);
-    OUROI_SEEN_ADD(&pool->seen_allocs, 1);
-    OUROI_OWNED_SET(&pool->free, block->next);
-    OURO_ASSERT(ouroi_pool_mark(pool, block, true));
+    OUROI_SEEN_ADD(&source->seen_allocs, 1);
+    OUROI_OWNED_SET(&source->free, block->next);
+    OURO_ASSERT(ouroi_block_mark_live(block));
     if (self != NULL)
         OUROI_OWNED_ADD(&self->allowance, -1);
     char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + size;

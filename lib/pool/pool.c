@@ -172,7 +172,7 @@ static void carve(struct ouroi_pool *pool)
     count = count == 0 ? 1 : count;
     count = count > left ? left : count;
     struct ouroi_block *block = block_at(pool, next_uncarved(pool));
-    OUROI_OWNED_SET(&pool->free, block);
+    OUROI_OWNED_SET(&pool->source.free, block);
     bool in_order = pool->capacity > OUROI_SPARSE_MAX;
     size_t bytes = pool->block_bytes;
     for (uint32_t i = 1; i < count; i++) {
@@ -196,8 +196,8 @@ static void accept(struct ouroi_pool *pool, struct ouroi_block *list, uint32_t c
     OUROI_OWNED_ADD(&pool->settled_frees, count);
     OUROI_OWNED_ADD(&pool->remote_frees, count);
     OUROI_OWNED_ADD(&pool->used, 0 - count); /* of a current pool it means nothing */
-    if (pool->free == NULL) {
-        OUROI_OWNED_SET(&pool->free, list);
+    if (pool->source.free == NULL) {
+        OUROI_OWNED_SET(&pool->source.free, list);
     } else if (pool->later == NULL) {
         OUROI_OWNED_SET(&pool->later, list);
     } else {
@@ -226,10 +226,10 @@ bool ouroi_pool_collect(struct ouroi_pool *pool)
 
 bool ouroi_pool_replenish(struct ouroi_pool *pool)
 {
-    if (pool->free != NULL)
+    if (pool->source.free != NULL)
         return true;
     if (pool->later != NULL) {
-        OUROI_OWNED_SET(&pool->free, pool->later);
+        OUROI_OWNED_SET(&pool->source.free, pool->later);
         OUROI_OWNED_SET(&pool->later, NULL);
         return true;
     }
@@ -365,7 +365,7 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
 /* The free blocks of an owned pool, as a set. */
 static void free_set(const struct ouroi_pool *pool, uint64_t set[OUROI_SPARSE_MAX / 64])
 {
-    const struct ouroi_block *lists[2] = { pool->free, pool->later };
+    const struct ouroi_block *lists[2] = { pool->source.free, pool->later };
     memcpy(set, pool->uncarved, sizeof pool->uncarved);
     for (unsigned i = 0; i < 2; i++)
         for (const struct ouroi_block *block = lists[i]; block != NULL; block = block->next) {
@@ -431,7 +431,7 @@ static size_t purge_pool(struct ouroi_pool *pool)
     }
     ouroi_arena_note_used(-(ptrdiff_t)((size_t)(pool->carved - carved) * pool->block_bytes));
     OUROI_OWNED_SET(&pool->carved, carved);
-    OUROI_OWNED_SET(&pool->free, list);
+    OUROI_OWNED_SET(&pool->source.free, list);
     OUROI_OWNED_SET(&pool->later, NULL);
     return given;
 }
@@ -487,17 +487,8 @@ uint32_t ouroi_pool_list_length(const struct ouroi_pool *pool, const struct ouro
 
 uint32_t ouroi_pool_listed(const struct ouroi_pool *pool)
 {
-    return ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->free)) +
+    return ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->source.free)) +
            ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->later));
-}
-
-bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)
-{
-    size_t offset = (uintptr_t)p - pool->run.start;
-    if (offset >= pool->run.bytes)
-        return false;
-    uint32_t small = (uint32_t)offset; /* its division takes a third of the other's time */
-    return small % pool->block_bytes == 0 && small / pool->block_bytes < pool->capacity;
 }
 
 static bool list_has(const struct ouroi_pool *pool, const struct ouroi_block *list, const struct ouroi_block *block)
@@ -515,7 +506,7 @@ bool ouroi_pool_has_free(const struct ouroi_pool *pool, const struct ouroi_block
 {
     /* [REMOTE-FREE take] acquire: the links */
     uint64_t word = ouroi_atomic_load_acquire(&pool->remote);
-    return list_has(pool, pool->free, block) || list_has(pool, pool->later, block) ||
+    return list_has(pool, pool->source.free, block) || list_has(pool, pool->later, block) ||
            list_has(pool, ouroi_remote_list(word), block);
 }
 
@@ -532,6 +523,11 @@ bool ouroi_pool_mark(struct ouroi_pool *pool, const void *block, bool live)
     return ((old & bit) != 0) != live;
 }
 
+bool ouroi_block_mark_live(const void *block)
+{
+    return ouroi_pool_mark(ouroi_pool_of(ouroi_run_find(block)), block, true);
+}
+
 /* Counts a list whose blocks must all be free ones of this pool; -1 if it is not such. */
 static long count_list(const struct ouroi_pool *pool, const struct ouroi_block *list)
 {
@@ -546,7 +542,7 @@ static long count_list(const struct ouroi_pool *pool, const struct ouroi_block *
 unsigned ouroi_pool_check(struct ouroi_pool *pool)
 {
     uint64_t word = ouroi_atomic_load_acquire(&pool->remote); /* [REMOTE-FREE take] acquire: the links */
-    long local = count_list(pool, pool->free), later = count_list(pool, pool->later);
+    long local = count_list(pool, pool->source.free), later = count_list(pool, pool->later);
     long remote = count_list(pool, ouroi_remote_list(word));
     uint32_t used = ouroi_pool_used(pool), count = ouroi_remote_count(word);
     if ((word & OUROI_REMOTE_OWNED) == 0)
@@ -566,7 +562,7 @@ void ouroi_pool_describe(struct ouroi_pool_view *view)
     static uint64_t class_bytes[OUROI_CLASSES];
     for (unsigned c = 1; c < OUROI_CLASSES; c++)
         class_bytes[c] = ouroi_class_bytes(c);
-    view->pool_free = offsetof(struct ouroi_pool, free);
+    view->pool_free = offsetof(struct ouroi_pool, source.free);
     view->pool_later = offsetof(struct ouroi_pool, later);
     view->block_next = offsetof(struct ouroi_block, next);
     view->pool_countdown = offsetof(struct ouroi_pool, countdown);
@@ -578,7 +574,7 @@ void ouroi_pool_describe(struct ouroi_pool_view *view)
     view->pool_remote = offsetof(struct ouroi_pool, remote);
     view->pool_settled_frees = offsetof(struct ouroi_pool, settled_frees);
     view->pool_remote_frees = offsetof(struct ouroi_pool, remote_frees);
-    view->pool_seen_allocs = offsetof(struct ouroi_pool, seen_allocs);
+    view->pool_seen_allocs = offsetof(struct ouroi_pool, source.seen_allocs);
     view->pool_current = offsetof(struct ouroi_pool, current);
     view->races_seen = OUROI_RACES_SEEN;
     view->remote_owned = OUROI_REMOTE_OWNED;

@@ -25,6 +25,7 @@ enum ouroi_rank {
     OUROI_RANK_HEAP,     /* one first-class heap */
     OUROI_RANK_SECURE,   /* the hardened heap */
     OUROI_RANK_PURGE,    /* giving memory back */
+    OUROI_RANK_HUGE,     /* the kernel at work on the pages of a huge block */
     OUROI_RANK_SHELF,    /* one size class's unowned pools */
     OUROI_RANK_ARENA,    /* one node's chunks */
     OUROI_RANK_SPACE,    /* address space, huge blocks */

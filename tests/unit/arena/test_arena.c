@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "arena/arena.h"
+#include "arena/internal.h"
 
 static int sound(void **state)
 {
@@ -385,6 +385,83 @@ static void test_each_run(void **state)
     assert_int_equal(counted_runs, before);
 }
 
+static unsigned looks, looks_locked;
+
+static void look_at_space_lock(void)
+{
+    looks++;
+    if (ouroi_lock_try(&ouroi_space_lock))
+        ouroi_lock_release(&ouroi_space_lock);
+    else
+        looks_locked++;
+}
+
+static int unmap_looking(void *at, size_t bytes)
+{
+    look_at_space_lock();
+    return munmap(at, bytes);
+}
+
+static int move_looking(void *from, size_t bytes, void *to, size_t to_bytes)
+{
+    look_at_space_lock();
+    return mremap(from, bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -ENOMEM : 0;
+}
+
+/* What the kernel takes long over keeps nobody else from address space. */
+static void test_huge_pages_go_without_the_space_lock(void **state)
+{
+    (void)state;
+    struct ouroi_os real = ouroi_os;
+    char *p = ouroi_large_alloc(100 * MIB, 16, false), *small = ouroi_large_alloc(2 * MIB, 16, false);
+    assert_non_null(p);
+    assert_non_null(small);
+    bool kept = ouroi_space_is_kept((uintptr_t)p) && ouroi_space_is_kept((uintptr_t)small);
+    ouroi_os.unmap = unmap_looking;
+    ouroi_os.move = move_looking;
+    memset(small, 7, 2 * MIB);
+    p = ouroi_large_resize(ouroi_run_find(p), 20 * MIB);
+    small = ouroi_large_resize(ouroi_run_find(small), 40 * MIB);
+    assert_non_null(p);
+    assert_non_null(small);
+    assert_int_equal(small[2 * MIB - 1], 7);
+    ouroi_large_free(ouroi_run_find(p));
+    ouroi_large_free(ouroi_run_find(small));
+    ouroi_os = real;
+    if (kept) {
+        assert_true(looks >= 4);
+        assert_int_equal(looks_locked, 0);
+    }
+}
+
+static size_t advised;
+
+static int note_advice(void *at, size_t bytes, bool on)
+{
+    (void)at;
+    (void)on;
+    advised += bytes;
+    return 0;
+}
+
+/* Memory that takes the place of moved pages is new to the kernel. */
+static void test_what_moved_pages_leave_is_advised(void **state)
+{
+    (void)state;
+    struct ouroi_os real = ouroi_os;
+    char *p = ouroi_large_alloc(3 * MIB, 16, false);
+    assert_non_null(p);
+    ouroi_os.advise_huge = note_advice;
+    ouroi_options.thp = OUROI_THP_NEVER;
+    advised = 0;
+    p = ouroi_large_resize(ouroi_run_find(p), 40 * MIB);
+    assert_non_null(p);
+    assert_int_equal(advised, 43 * MIB);
+    ouroi_options.thp = OUROI_THP_AUTO;
+    ouroi_large_free(ouroi_run_find(p));
+    ouroi_os = real;
+}
+
 static void test_foreign_addresses(void **state)
 {
     (void)state;
@@ -435,6 +512,8 @@ int main(void)
         ARENA_TEST(test_refused_purge),
         ARENA_TEST(test_locked_memory_is_tried_again),
         ARENA_TEST(test_each_run),
+        ARENA_TEST(test_huge_pages_go_without_the_space_lock),
+        ARENA_TEST(test_what_moved_pages_leave_is_advised),
         ARENA_TEST(test_foreign_addresses),
         ARENA_TEST(test_meta_is_zero_and_aligned),
     };

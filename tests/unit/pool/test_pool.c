@@ -32,10 +32,10 @@ static void test_size_classes(void **state)
 /* Takes one block of an owned pool, as malloc does. */
 static void *take(struct ouroi_pool *pool)
 {
-    if (pool->free == NULL && !ouroi_pool_replenish(pool))
+    if (pool->source.free == NULL && !ouroi_pool_replenish(pool))
         return NULL;
-    struct ouroi_block *block = pool->free;
-    pool->free = block->next;
+    struct ouroi_block *block = pool->source.free;
+    pool->source.free = block->next;
     block->key = NULL;
     return block;
 }
