@@ -201,7 +201,7 @@ class Snapshot(unittest.TestCase):
         self.assertEqual((base["function"], base["bytes"], base["depth"]), ("all", total, 0))
         for node in nodes:
             self.assertAlmostEqual(node["width"], base["width"] * node["bytes"] / total, delta=0.01)
-            self.assertEqual(node["y"], base["y"] - 18 * node["depth"])
+            self.assertEqual(node["y"], base["y"] + 18 * node["depth"])
             inside = [other for other in nodes if other["depth"] == node["depth"] + 1 and
                       other["x"] >= node["x"] - 0.01 and
                       other["x"] + other["width"] <= node["x"] + node["width"] + 0.01]
