@@ -161,7 +161,9 @@ int graph_print_json(const struct graph_report *report);
 int graph_write_dot(const struct graph_report *report, const char *path);
 int graph_write_html(const struct graph_report *report, const char *path);
 
-/* Pieces of text in JSON, DOT and the page. */
+/* "3 node, 1 edge": the types of a cycle, most first. Freed by the caller. */
+char *graph_composition(const struct graph_report *report, const struct graph_cycle *cycle);
+const char *graph_held(const struct graph_report *report, const struct graph_cycle *cycle);
 void graph_json_text(FILE *out, const char *text); /* quoted; nothing in it ends a script */
 /* Totals of a type. */
 struct graph_total {

@@ -135,8 +135,7 @@ static void print_biggest(const struct graph_report *report)
     free(objects);
 }
 
-/* "3 node, 1 edge": the types of a cycle, most first. Freed by the caller. */
-static char *composition(const struct graph_report *report, const struct graph_cycle *cycle)
+char *graph_composition(const struct graph_report *report, const struct graph_cycle *cycle)
 {
     const struct graph *graph = report->graph;
     uint32_t *counts = tool_alloc_zero(graph->type_count + 1, sizeof *counts);
@@ -161,7 +160,7 @@ static char *composition(const struct graph_report *report, const struct graph_c
     }
 }
 
-static const char *state_of(const struct graph_report *report, const struct graph_cycle *cycle)
+const char *graph_held(const struct graph_report *report, const struct graph_cycle *cycle)
 {
     uint32_t member = report->cycles->members[cycle->first];
     return cycle->outside != 0 ? "from outside" : report->dominators->number[member] != 0 ? "by others" : "garbage";
@@ -181,10 +180,10 @@ static void print_cycles(const struct graph_report *report)
     struct tool_table *table = tool_table_new(">><><", heads);
     size_t shown = report->top != 0 && report->top < cycles->count ? report->top : cycles->count;
     for (size_t i = 0; i < shown; i++) {
-        char *types = composition(report, &cycles->cycles[i]);
+        char *types = graph_composition(report, &cycles->cycles[i]);
         tool_table_cell(table, "%s", tool_grouped(cycles->cycles[i].count).text);
         tool_table_cell(table, "%s", tool_bytes((double)cycles->cycles[i].bytes).text);
-        tool_table_cell(table, "%s", state_of(report, &cycles->cycles[i]));
+        tool_table_cell(table, "%s", graph_held(report, &cycles->cycles[i]));
         tool_table_cell(table, "0x%" PRIx64, graph_address(report->graph, cycles->members[cycles->cycles[i].first]));
         tool_table_cell(table, "%s", types);
         free(types);
@@ -349,7 +348,7 @@ static void json_cycles(const struct graph_report *report)
            cycles->count, cycles->objects, cycles->bytes);
     for (size_t i = 0; i < cycles->count && (report->top == 0 || i < report->top); i++) {
         const struct graph_cycle *cycle = &cycles->cycles[i];
-        char *types = composition(report, cycle);
+        char *types = graph_composition(report, cycle);
         uint64_t least = UINT64_MAX;
         for (uint32_t k = 0; k < cycle->count; k++) {
             uint64_t address = graph_address(report->graph, cycles->members[cycle->first + k]);
@@ -357,7 +356,7 @@ static void json_cycles(const struct graph_report *report)
         }
         printf("%s\n    {\"objects\": %" PRIu32 ", \"bytes\": %" PRIu64 ", \"outside\": %" PRIu64
                ", \"held\": \"%s\", \"lowest_address\": \"0x%" PRIx64 "\", \"types\": ",
-               i != 0 ? "," : "", cycle->count, cycle->bytes, cycle->outside, state_of(report, cycle), least);
+               i != 0 ? "," : "", cycle->count, cycle->bytes, cycle->outside, graph_held(report, cycle), least);
         graph_json_text(stdout, types);
         printf("}");
         free(types);

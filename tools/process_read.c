@@ -191,16 +191,19 @@ static void count_pool(struct reading *reading, const char *pool)
         return;
     uint32_t armed = field4(pool, view->pool_armed), done = armed - field4(pool, view->pool_countdown);
     uint64_t frees = field8(pool, view->pool_settled_frees) + done, used = field4(pool, view->pool_used) - done;
-    if (armed == view->armed_current && view->races_seen != 0)
+    bool current = pool[view->pool_current] != 0;
+    if (current && view->races_seen != 0)
         used = field8(pool, view->pool_seen_allocs) - frees;
-    else if (armed == view->armed_current)
+    else if (current)
         used = used_of_current(reading, pool);
+    if (used > field4(pool, view->pool_capacity)) { /* read while it changed */
+        used = field4(pool, view->pool_capacity);
+        frees = field8(pool, view->pool_settled_frees);
+    }
     uint64_t word = field8(pool, view->pool_remote), remote = word >> view->remote_count_shift;
     if ((word & view->remote_owned) == 0)
-        remote = used - remote;
+        remote = used < remote ? 0 : used - remote;
     struct process_class *class = &figures->class[c];
-    if (used > field4(pool, view->pool_capacity) || remote > used) /* read while it changed */
-        used = remote = 0;
     class->mallocs += frees + used;
     class->frees += frees + remote;
     class->pools++;

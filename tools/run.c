@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#pragma weak ouro_cmd_snapshot
-
 enum { NOT_FOUND = 127, NOT_EXECUTABLE = 126, TOP_LINES = 10 };
 
 static const char help[] =
@@ -62,7 +60,7 @@ static char *read_trace(const char *text)
     uint64_t number = 25, bytes = 0;
     const char *colon = text != NULL ? strchr(text, ':') : NULL;
     snprintf(frames, sizeof frames, "%.*s", colon != NULL ? (int)(colon - text) : 31, text != NULL ? text : "25");
-    if (!tool_number("--trace", frames, false, 1, 128, &number) ||
+    if (!tool_number("--trace", frames, false, 1, 4096, &number) ||
         (colon != NULL && !tool_number("--trace", colon + 1, true, 0, (uint64_t)1 << 40, &bytes)))
         return NULL;
     return tool_format("%llu:%llu", (unsigned long long)number, (unsigned long long)bytes);
@@ -155,9 +153,8 @@ static void prepare_environment(const struct request *request, const char *libra
         set("OURO_STATS_FILE", file);
     }
     if (request->trace != NULL) {
-        char *file = for_process(request->output, getpid());
         set("OURO_TRACE", request->trace);
-        set("OURO_TRACE_FILE", file);
+        set("OURO_TRACE_FILE", request->output);
     }
 }
 
@@ -345,16 +342,14 @@ static void report_snapshot(const char *path)
     char *file = tool_format("%s", path);
     snprintf(lines, sizeof lines, "%d", TOP_LINES);
     fprintf(stderr, "  snapshot   %s\n", path);
-    if (ouro_cmd_snapshot != NULL) {
-        fflush(stderr);
-        int out = dup(STDOUT_FILENO); /* the program's output is not to be mixed with the report */
-        dup2(STDERR_FILENO, STDOUT_FILENO);
-        optind = 0;
-        ouro_cmd_snapshot(4, (char *[]){ name, file, option, lines, NULL });
-        fflush(stdout);
-        dup2(out, STDOUT_FILENO);
-        close(out);
-    }
+    fflush(stderr);
+    int out = dup(STDOUT_FILENO); /* the program's output is not to be mixed with the report */
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    optind = 0;
+    ouro_cmd_snapshot(4, (char *[]){ name, file, option, lines, NULL });
+    fflush(stdout);
+    dup2(out, STDOUT_FILENO);
+    close(out);
     free(file);
 }
 

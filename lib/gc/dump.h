@@ -46,6 +46,7 @@ enum {
 struct ouroi_dump_chunk {
     struct ouroi_dump_chunk *next;
     size_t used, room; /* room: of the mapping, this head included */
+    size_t full;       /* a record that would end beyond begins another; larger ones make the room grow */
     uint8_t bytes[];
 };
 
@@ -76,7 +77,6 @@ void ouroi_stream_free(struct ouroi_stream *stream);
 bool ouroi_stream_grow(struct ouroi_stream *stream, size_t bytes);
 
 enum {
-    OUROI_CHUNK_FULL = 4 << 20,                      /* where a record would begin after as much, it begins a chunk */
     OUROI_NUMBER_BYTES = 10,                         /* at most */
     OUROI_RECORD_BYTES = 2 + 6 * OUROI_NUMBER_BYTES, /* the same, less the references */
 };
@@ -107,7 +107,7 @@ OUROI_INLINE bool ouroi_stream_has_room(struct ouroi_stream *stream, size_t byte
 OUROI_INLINE bool ouroi_stream_put(struct ouroi_stream *stream, const struct ouroi_record *record)
 {
     struct ouroi_dump_chunk *chunk = stream->last;
-    if (OUROI_UNLIKELY(chunk == NULL || sizeof *chunk + chunk->used + OUROI_RECORD_BYTES > OUROI_CHUNK_FULL)) {
+    if (OUROI_UNLIKELY(chunk == NULL || sizeof *chunk + chunk->used + OUROI_RECORD_BYTES > chunk->full)) {
         if (!ouroi_stream_add_chunk(stream))
             return false;
         chunk = stream->last;

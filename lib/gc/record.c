@@ -6,19 +6,22 @@
 
 #include <string.h>
 
+enum { CHUNK_FIRST = 64 << 10, CHUNK_BYTES = 4 << 20 };
+
 bool ouroi_stream_add_chunk(struct ouroi_stream *stream)
 {
     void *items = NULL;
     size_t room = 0;
-    if (stream->failed || ouroi_memory_grow(&items, &room, 0, OUROI_CHUNK_FULL, 1) != 0) {
+    bool is_first = stream->last == NULL;
+    if (stream->failed || ouroi_memory_grow(&items, &room, 0, is_first ? CHUNK_FIRST : CHUNK_BYTES, 1) != 0) {
         stream->failed = true;
         return false;
     }
-    if (ouroi_options.thp != OUROI_THP_NEVER)
+    if (!is_first && ouroi_options.thp != OUROI_THP_NEVER)
         (void)ouroi_os.advise_huge(items, room, true);
     struct ouroi_dump_chunk *chunk = items;
-    chunk->room = room;
-    if (stream->last != NULL)
+    chunk->room = chunk->full = room;
+    if (!is_first)
         stream->last->next = chunk;
     else
         stream->first = chunk;

@@ -579,7 +579,7 @@ void ouroi_pool_describe(struct ouroi_pool_view *view)
     view->pool_settled_frees = offsetof(struct ouroi_pool, settled_frees);
     view->pool_remote_frees = offsetof(struct ouroi_pool, remote_frees);
     view->pool_seen_allocs = offsetof(struct ouroi_pool, seen_allocs);
-    view->armed_current = OUROI_ARMED_CURRENT;
+    view->pool_current = offsetof(struct ouroi_pool, current);
     view->races_seen = OUROI_RACES_SEEN;
     view->remote_owned = OUROI_REMOTE_OWNED;
     view->remote_count_shift = OUROI_REMOTE_COUNT_SHIFT;

@@ -229,7 +229,8 @@ struct ouroi_pool_view {
     uint64_t pool_free, pool_later, block_next;                                                   /* lists of blocks */
     uint64_t pool_countdown, pool_armed, pool_carved, pool_capacity, pool_used, pool_block_bytes; /* 4 bytes each */
     uint64_t pool_remote, pool_settled_frees, pool_remote_frees, pool_seen_allocs;                /* 8 */
-    uint64_t armed_current, races_seen, remote_owned, remote_count_shift;
+    uint64_t pool_current;                                                                        /* 1 */
+    uint64_t races_seen, remote_owned, remote_count_shift;
     uint64_t totals, totals_bytes, totals_frees, totals_remote_frees, classes;
     uint64_t class_bytes; /* an array of `classes` numbers */
 };

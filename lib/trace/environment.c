@@ -2,8 +2,8 @@
  * OURO_TRACE_SIGNAL.
  *
  * Owns        the thread that writes snapshots when the signal comes, and the handler that wakes it, which does nothing else.
- * Invariants  the program gets the file FILE at its exit and FILE.1, FILE.2, ... by the signal; a child that it forks has
- *             .PID behind FILE, so that it does not write over its parent's.
+ * Invariants  the program gets the file FILE at its exit and FILE.1, FILE.2, ... by the signal, its number in place of %p;
+ *             a child that it forks has .PID behind FILE without %p, so that it does not write over its parent's.
  * Sync        [TRACE-ASK]: the number of signals that came. Everything else is set up before main runs, or in a child while
  *             it has one thread.
  */
@@ -36,8 +36,13 @@ static bool read_number(const char **text, uint64_t *value)
 /* FILE, FILE.PID, and .NUMBER behind it if that is not 0. */
 static void name_file(char *name, uint32_t number)
 {
-    size_t used = ouroi_format(name, NAME_ROOM, "%s", path);
-    if (getpid() != path_pid)
+    const char *place = strstr(path, "%p");
+    size_t before = place != NULL ? (size_t)(place - path) : strlen(path), used = before;
+    memcpy(name, path, before);
+    name[used] = '\0';
+    if (place != NULL)
+        used += ouroi_format(name + used, NAME_ROOM - used, "%d%s", (int)getpid(), place + 2);
+    else if (getpid() != path_pid)
         used += ouroi_format(name + used, NAME_ROOM - used, ".%d", (int)getpid());
     if (number != 0)
         ouroi_format(name + used, NAME_ROOM - used, ".%u", number);
@@ -114,9 +119,9 @@ static int signal_of(const char *text)
     static const struct {
         const char *name;
         int number;
-    } known[] = { { "HUP", SIGHUP },   { "QUIT", SIGQUIT }, { "USR1", SIGUSR1 },  { "USR2", SIGUSR2 },
-                  { "URG", SIGURG },   { "PROF", SIGPROF }, { "WINCH", SIGWINCH }, { "IO", SIGIO },
-                  { "PWR", SIGPWR },   { "ALRM", SIGALRM }, { "VTALRM", SIGVTALRM } };
+    } known[] = { { "HUP", SIGHUP }, { "QUIT", SIGQUIT }, { "USR1", SIGUSR1 },    { "USR2", SIGUSR2 },
+                  { "URG", SIGURG }, { "PROF", SIGPROF }, { "WINCH", SIGWINCH },  { "IO", SIGIO },
+                  { "PWR", SIGPWR }, { "ALRM", SIGALRM }, { "VTALRM", SIGVTALRM } };
     const char *at = text;
     uint64_t number;
     if (read_number(&at, &number) && *at == '\0')

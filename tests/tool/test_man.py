@@ -38,7 +38,7 @@ class Man(unittest.TestCase):
             self.assertEqual(result.stdout + result.stderr, "", page)
 
     def test_options_of_commands(self):
-        for command in ("run", "snapshot", "top", "info"):
+        for command in ("run", "snapshot", "graph", "top", "info"):
             page = read(f"{MAN}/man1/ouro-{command}.1").replace("\\-", "-")
             options = set(re.findall(r"(?m)^ +(?:-\w, )? *(--[a-z]+)", ouro(command, "--help").stdout))
             self.assertGreaterEqual(len(options), 2)
