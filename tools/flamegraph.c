@@ -87,7 +87,8 @@ static void add_stack(struct flame *flame, const ouro_trace_stat *stat)
     size_t first = first_shown(&flame->names, stat);
     for (size_t i = stat->frame_count; i-- > first;) {
         const struct frame_names *names = frame_names_of(&flame->names, stat->frames[i]);
-        for (size_t k = names->count; k-- > 0;)
+        size_t shown = i == first ? names_shown(names) : names->count;
+        for (size_t k = names->count, left = shown != 0 ? shown : k; k-- > 0 && left-- > 0;)
             at = child_of(flame, at, &names->symbols[k]);
     }
     flame->nodes[at].size += (double)stat->size;

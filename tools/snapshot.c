@@ -298,9 +298,11 @@ static void print_traceback(struct frame_table *names, size_t number, const ouro
            type != NULL ? type : "", type != NULL ? "]" : "");
     free(type);
     struct tool_table *table = tool_table_new("<<", NULL);
-    for (size_t i = first_shown(names, stat); i < stat->frame_count; i++) {
+    size_t first = first_shown(names, stat);
+    for (size_t i = first; i < stat->frame_count; i++) {
         const struct frame_names *frame = frame_names_of(names, stat->frames[i]);
-        for (size_t k = 0; k < frame->count; k++) {
+        size_t shown = i == first ? names_shown(frame) : frame->count;
+        for (size_t k = shown != 0 ? frame->count - shown : 0; k < frame->count; k++) {
             const ouro_trace_symbol *symbol = &frame->symbols[k];
             char *place = place_of(symbol->file != NULL ? symbol->file : symbol->module, symbol->line);
             tool_table_cell(table, "%s", place);

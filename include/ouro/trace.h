@@ -8,7 +8,7 @@
  * Sizes are those asked for; an object's is its instance and its items. When sampled, each block that was recorded stands
  * for those that were not: sizes and counts are estimates without bias.
  * Frames are return addresses less one, innermost first, and may begin inside this library. What is said by line, file or
- * function is said of the first frame outside it; where that frame was inlined there, of the innermost function.
+ * function is said of the first frame outside it and its headers; where functions were inlined there, of the innermost.
  */
 #ifndef OURO_TRACE_H
 #define OURO_TRACE_H

@@ -22,19 +22,14 @@ static bool glob_matches(const char *glob, const char *file)
 static int judge(ouro_snapshot *snapshot, const struct ouroi_trace *trace, const char *glob, uint8_t *verdicts,
                  bool *matches)
 {
-    uint32_t first = ouroi_names_first_outside(snapshot, trace);
+    uint32_t lead;
+    int rc = ouroi_names_lead(snapshot, trace, &lead);
     *matches = false;
-    if (first == trace->frames)
-        return 0;
-    uint32_t lead = snapshot->frames[trace->first + first];
+    if (rc != 0 || lead == OUROI_NO_ADDRESS)
+        return rc;
     if (verdicts[lead] == UNKNOWN) {
-        int rc = ouroi_names_of(snapshot, lead);
-        if (rc != 0)
-            return rc;
-        const struct ouroi_place *place = &snapshot->places[lead];
-        const char *file = ((const struct ouroi_name *)snapshot->names.items)[place->first_name].file;
-        if (file == NULL && place->module != OUROI_NO_MODULE)
-            file = snapshot->modules[place->module].path;
+        const char *file;
+        (void)ouroi_names_of_lead(snapshot, lead, &file);
         verdicts[lead] = file != NULL && glob_matches(glob, file) ? MATCHES : MATCHES_NOT;
     }
     *matches = verdicts[lead] == MATCHES;

@@ -14,8 +14,23 @@ bool ouroi_names_without_files;
 struct collecting {
     ouro_snapshot *snapshot;
     struct ouroi_module *module;
-    uint32_t names;
+    uint32_t names, own;
 };
+
+/* Whether a file is one of ours that programs include: what is inlined out of it is the library. */
+static bool is_own_header(const char *file)
+{
+    static const char *const headers[] = { "alloc.h",  "gc.h",    "memory.hpp", "object.h", "ouro.h",
+                                           "ouro.hpp", "stats.h", "thread.h",   "trace.h",  "weakref.h" };
+    const char *name = file != NULL ? strrchr(file, '/') : NULL;
+    if (name == NULL || name - file < 5 || memcmp(name - 5, "/ouro", 5) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+        if (strcmp(name + 1, headers[i]) == 0)
+            return true;
+    }
+    return false;
+}
 
 int ouroi_names_places(ouro_snapshot *snapshot)
 {
@@ -56,6 +71,8 @@ static int add_found(const struct ouroi_symbol *symbol, void *arg)
         add_name(collecting->snapshot, symbol->function != NULL ? symbol->function : "??", symbol->file, symbol->line);
     if (rc != 0)
         return rc;
+    if (collecting->own == collecting->names && is_own_header(symbol->file))
+        collecting->own++;
     collecting->names++;
     module->functions |= symbol->function != NULL;
     module->lines |= symbol->line != 0;
@@ -103,6 +120,7 @@ int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
     }
     place->first_name = first;
     place->names = collecting.names;
+    place->own = collecting.own;
     return 0;
 }
 
@@ -112,6 +130,36 @@ uint32_t ouroi_names_first_outside(const ouro_snapshot *snapshot, const struct o
     while (i < trace->frames && snapshot->places[snapshot->frames[trace->first + i]].library)
         i++;
     return i;
+}
+
+int ouroi_names_lead(ouro_snapshot *snapshot, const struct ouroi_trace *trace, uint32_t *address)
+{
+    uint32_t first = ouroi_names_first_outside(snapshot, trace);
+    *address = OUROI_NO_ADDRESS;
+    for (uint32_t i = first; i < trace->frames; i++) {
+        uint32_t next = snapshot->frames[trace->first + i];
+        int rc = ouroi_names_of(snapshot, next);
+        if (rc != 0)
+            return rc;
+        if (i == first)
+            *address = next; /* if all are ours */
+        if (snapshot->places[next].own < snapshot->places[next].names) {
+            *address = next;
+            break;
+        }
+    }
+    return 0;
+}
+
+const struct ouroi_name *ouroi_names_of_lead(const ouro_snapshot *snapshot, uint32_t address, const char **file)
+{
+    const struct ouroi_place *place = &snapshot->places[address];
+    const struct ouroi_name *names = snapshot->names.items;
+    const struct ouroi_name *name = &names[place->first_name + (place->own < place->names ? place->own : 0)];
+    *file = name->file;
+    if (name->file == NULL && place->module != OUROI_NO_MODULE)
+        *file = snapshot->modules[place->module].path;
+    return name;
 }
 
 size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_trace_symbol *symbols, size_t max)
@@ -132,7 +180,7 @@ size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_tr
         symbols[i] = (ouro_trace_symbol){ .function = name->function,
                                           .file = name->file,
                                           .line = name->line,
-                                          .library = place->library,
+                                          .library = place->library || i < place->own,
                                           .module = module != NULL ? module->path : NULL,
                                           .offset = (uintptr_t)frame - (module != NULL ? module->bias : 0) };
     }
