@@ -145,6 +145,12 @@ OURO_ATTR_EXPORT size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const voi
  * call that names. NULL: none again. Errors: -1 with EBUSY (names were looked up already), ENOMEM. */
 OURO_ATTR_EXPORT int ouro_snapshot_set_symbol_path(ouro_snapshot *snapshot, const char *folders);
 
+/* Passes over frames of files that match the glob, as over the library's own: what they allocate belongs to who called
+ * them. For containers ("/usr/include/c++/" and a star), or a program's own wrappers of malloc. A glob as in
+ * ouro_snapshot_filter, for the files that statistics tell. May be called again, for more; before the first call that names.
+ * Errors: -1 with EBUSY (names were looked up already), ENOMEM. */
+OURO_ATTR_EXPORT int ouro_snapshot_skip(ouro_snapshot *snapshot, const char *file_glob);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,19 +5,10 @@
 #include "trace/snapshot_internal.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <string.h>
 
 /* Whether the file of a frame matches, found out once for each frame. */
 enum verdict { UNKNOWN, MATCHES, MATCHES_NOT };
-
-static bool glob_matches(const char *glob, const char *file)
-{
-    if (fnmatch(glob, file, 0) == 0)
-        return true;
-    const char *slash = strrchr(file, '/');
-    return strchr(glob, '/') == NULL && slash != NULL && fnmatch(glob, slash + 1, 0) == 0;
-}
 
 static int judge(ouro_snapshot *snapshot, const struct ouroi_trace *trace, const char *glob, uint8_t *verdicts,
                  bool *matches)
@@ -30,7 +21,7 @@ static int judge(ouro_snapshot *snapshot, const struct ouroi_trace *trace, const
     if (verdicts[lead] == UNKNOWN) {
         const char *file;
         (void)ouroi_names_of_lead(snapshot, lead, &file);
-        verdicts[lead] = file != NULL && glob_matches(glob, file) ? MATCHES : MATCHES_NOT;
+        verdicts[lead] = file != NULL && ouroi_names_match(glob, file) ? MATCHES : MATCHES_NOT;
     }
     *matches = verdicts[lead] == MATCHES;
     return 0;
@@ -114,6 +105,10 @@ static int copy_frame(ouro_snapshot *to, const ouro_snapshot *from)
     to->type_count = from->type_count;
     for (size_t i = 0; i < from->type_count; i++) {
         if (copy_string(to, &to->types[i]) != 0)
+            return -ENOMEM;
+    }
+    for (const struct ouroi_skip *skip = from->skips; skip != NULL; skip = skip->next) {
+        if (ouro_snapshot_skip(to, skip->glob) != 0)
             return -ENOMEM;
     }
     int rc = copy_modules(to, from);

@@ -7,6 +7,7 @@
 #include "trace/snapshot_internal.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <string.h>
 
 bool ouroi_names_without_files;
@@ -14,7 +15,7 @@ bool ouroi_names_without_files;
 struct collecting {
     ouro_snapshot *snapshot;
     struct ouroi_module *module;
-    uint32_t names, own;
+    uint32_t names;
 };
 
 /* Whether a file is one of ours that programs include: what is inlined out of it is the library. */
@@ -71,8 +72,6 @@ static int add_found(const struct ouroi_symbol *symbol, void *arg)
         add_name(collecting->snapshot, symbol->function != NULL ? symbol->function : "??", symbol->file, symbol->line);
     if (rc != 0)
         return rc;
-    if (collecting->own == collecting->names && is_own_header(symbol->file))
-        collecting->own++;
     collecting->names++;
     module->functions |= symbol->function != NULL;
     module->lines |= symbol->line != 0;
@@ -89,6 +88,39 @@ static int add_offset(ouro_snapshot *snapshot, const struct ouroi_module *module
     else
         ouroi_format(text, sizeof text, "0x%lx", (unsigned long)address);
     return add_name(snapshot, text, NULL, 0);
+}
+
+bool ouroi_names_match(const char *glob, const char *file)
+{
+    if (fnmatch(glob, file, 0) == 0)
+        return true;
+    const char *slash = strrchr(file, '/');
+    return strchr(glob, '/') == NULL && slash != NULL && fnmatch(glob, slash + 1, 0) == 0;
+}
+
+/* The file that is told of a name: the module's where lines are unknown, or NULL. */
+static const char *file_of(const ouro_snapshot *snapshot, const struct ouroi_place *place,
+                           const struct ouroi_name *name)
+{
+    if (name->file != NULL || place->module == OUROI_NO_MODULE)
+        return name->file;
+    return snapshot->modules[place->module].path;
+}
+
+/* The names from the innermost that are ours, or to be passed over. */
+static uint32_t count_own(const ouro_snapshot *snapshot, const struct ouroi_place *place)
+{
+    uint32_t own = 0;
+    for (; own < place->names; own++) {
+        const struct ouroi_name *name = &((const struct ouroi_name *)snapshot->names.items)[place->first_name + own];
+        const char *file = file_of(snapshot, place, name);
+        const struct ouroi_skip *skip = file != NULL ? snapshot->skips : NULL;
+        while (skip != NULL && !ouroi_names_match(skip->glob, file))
+            skip = skip->next;
+        if (skip == NULL && !is_own_header(name->file))
+            break;
+    }
+    return own;
 }
 
 int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
@@ -120,7 +152,7 @@ int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
     }
     place->first_name = first;
     place->names = collecting.names;
-    place->own = collecting.own;
+    place->own = count_own(snapshot, place);
     return 0;
 }
 
@@ -156,9 +188,7 @@ const struct ouroi_name *ouroi_names_of_lead(const ouro_snapshot *snapshot, uint
     const struct ouroi_place *place = &snapshot->places[address];
     const struct ouroi_name *names = snapshot->names.items;
     const struct ouroi_name *name = &names[place->first_name + (place->own < place->names ? place->own : 0)];
-    *file = name->file;
-    if (name->file == NULL && place->module != OUROI_NO_MODULE)
-        *file = snapshot->modules[place->module].path;
+    *file = file_of(snapshot, place, name);
     return name;
 }
 
@@ -185,4 +215,23 @@ size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_tr
                                           .offset = (uintptr_t)frame - (module != NULL ? module->bias : 0) };
     }
     return place->names;
+}
+
+int ouro_snapshot_skip(ouro_snapshot *snapshot, const char *file_glob)
+{
+    int rc = snapshot == NULL || file_glob == NULL ? EINVAL : snapshot->named ? EBUSY : 0;
+    struct ouroi_skip *skip = NULL;
+    if (rc == 0) {
+        const char *glob = ouroi_snapshot_string(snapshot, file_glob);
+        skip = glob != NULL ? ouroi_store_alloc(&snapshot->store, sizeof *skip) : NULL;
+        rc = skip != NULL ? 0 : ENOMEM;
+        if (rc == 0)
+            *skip = (struct ouroi_skip){ snapshot->skips, glob };
+    }
+    if (rc != 0) {
+        errno = rc;
+        return -1;
+    }
+    snapshot->skips = skip;
+    return 0;
 }

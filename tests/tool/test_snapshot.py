@@ -118,6 +118,13 @@ class Snapshot(unittest.TestCase):
         self.assertEqual(len(rows(self.show(self.old, "--filter", "!make_*"))), 1)
         self.assertEqual(len(rows(self.show(self.old, "-f", "*.c", "-f", "!*/other/*"))), 5)
 
+    def test_skip_gives_it_to_the_caller(self):
+        all_of_it = rows(self.show(self.old, "--skip", "make_snapshot.c"))
+        self.assertIn("libc", " ".join(" ".join(row) for row in all_of_it[1:]))
+        self.assertNotIn("parse_header", self.show(self.old, "-x", "*/make_*", "--by", "traceback", "-n", "1"))
+        self.assertEqual(self.show(self.old, "--skip", "nothing").split("\n", 1)[1],
+                         self.show(self.old).split("\n", 1)[1])
+
     def test_colours_on_a_terminal_only(self):
         self.assertNotIn("\033", self.show(self.now, "--diff", self.old, TERM="xterm"))
         self.assertIn("\033[", on_terminal("snapshot", self.now, "--diff", self.old))
