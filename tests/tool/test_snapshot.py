@@ -191,6 +191,17 @@ class Snapshot(unittest.TestCase):
         self.assertTrue(where and all(start <= address < end for address in where.values()))
         self.assertEqual(numbers(text.replace("\nperiod:", "\n period:"), "period"), [1])
 
+    @unittest.skipUnless(shutil.which("go"), "go is missing: by hand, with Debian's golang-go")
+    def test_pprof_itself_reads_it(self):
+        out = self.path("go.pb.gz")
+        self.show(self.now, "--pprof", out)
+        env = dict(os.environ, HOME=self.folder, PPROF_TMPDIR=self.folder)
+        text = subprocess.run(["go", "tool", "pprof", "-top", "-unit=B", out], env=env, capture_output=True, text=True,
+                              check=True).stdout
+        self.assertIn("Type: inuse_space", text)
+        self.assertRegex(text, rf"(?m)^ *{3 * LEAK}B +[\d.]+% +[\d.]+% +{3 * LEAK}B +[\d.]+%  remember_session$")
+        self.assertRegex(text, rf"(?m)^ *{TEXTS}B .*  copy_text \(inline\)$")
+
     def test_flame_graph_adds_up(self):
         out = self.path("flame.svg")
         self.assertEqual(self.show(self.now, "--flamegraph", out), "")
