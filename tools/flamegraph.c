@@ -1,6 +1,6 @@
-/* tools/flamegraph.c: a flame graph: stacks as an SVG, widths by bytes, the outermost function at the bottom.
+/* tools/flamegraph.c: a flame graph: stacks as an SVG, widths by bytes, the outermost function at the top.
  *
- * Each stack is put into a tree whose nodes are functions; a node's bytes are those allocated in it and above it. Nodes that
+ * Each stack is put into a tree whose nodes are functions; a node's bytes are those allocated in it and in what it called. Nodes that
  * are too narrow to be seen are left out, so that the file stays small. The file is whole in itself: its script is
  * flamegraph.js.
  */
@@ -10,7 +10,7 @@
 
 #include "snapshot.h"
 
-enum { WIDTH = 1200, SIDE = 10, ROW = 18, HEAD = 74, FOOT = 58, NODES_MOST = 20000, NARROWEST = 10000 };
+enum { WIDTH = 1200, SIDE = 10, ROW = 18, HEAD = 104, FOOT = 14, NODES_MOST = 10000, NARROWEST = 10000 };
 #define CHARACTER 7.25 /* of the names, in pixels */
 #define NO_NODE UINT32_MAX
 
@@ -87,7 +87,8 @@ static void add_stack(struct flame *flame, const ouro_trace_stat *stat)
     size_t first = first_shown(&flame->names, stat);
     for (size_t i = stat->frame_count; i-- > first;) {
         const struct frame_names *names = frame_names_of(&flame->names, stat->frames[i]);
-        for (size_t k = names->count; k-- > 0;)
+        size_t shown = i == first ? names_shown(names) : names->count;
+        for (size_t k = names->count, left = shown != 0 ? shown : k; k-- > 0 && left-- > 0;)
             at = child_of(flame, at, &names->symbols[k]);
     }
     flame->nodes[at].size += (double)stat->size;
@@ -210,7 +211,7 @@ static void put_node(FILE *out, const struct flame *flame, const struct node *no
 {
     const struct node *root = &flame->nodes[0];
     double scale = root->size > 0 ? (WIDTH - 2 * SIDE) / root->size : 0, width = node->size * scale;
-    unsigned y = HEAD + (flame->depth - node->depth) * ROW;
+    unsigned y = HEAD + node->depth * ROW;
     fprintf(out, "<g class=\"n\" data-x=\"%.0f\" data-b=\"%.0f\" data-d=\"%u\" data-f=\"", node->x, node->size,
             node->depth);
     put_text(out, node->function, SIZE_MAX);
@@ -235,6 +236,21 @@ static void put_node(FILE *out, const struct flame *flame, const struct node *no
     fprintf(out, "%s</text></g>\n", !whole && room >= 4 ? ".." : "");
 }
 
+static void put_legend(FILE *out)
+{
+    static const struct {
+        const char *colour, *what;
+        int x;
+    } legend[] = { { "hsl(30,84%,66%)", "the program", 0 },
+                   { "hsl(206,52%,74%)", "libraries", 110 },
+                   { "hsl(210,6%,80%)", "libc, unknown", 204 } };
+    for (size_t i = 0; i < sizeof legend / sizeof *legend; i++)
+        fprintf(out,
+                "<rect x=\"%d\" y=\"56\" width=\"12\" height=\"12\" fill=\"%s\"/>"
+                "<text class=\"small\" x=\"%d\" y=\"66\">%s</text>\n",
+                SIDE + legend[i].x, legend[i].colour, SIDE + legend[i].x + 17, legend[i].what);
+}
+
 static void put_head(FILE *out, const struct flame *flame, unsigned height)
 {
     const ouro_snapshot_info *info = &flame->info;
@@ -256,32 +272,16 @@ static void put_head(FILE *out, const struct flame *flame, unsigned height)
     fprintf(out, ": %s in %s blocks</text>\n", tool_bytes((double)info->size).text, tool_grouped(info->count).text);
     fprintf(out, "<text class=\"small\" x=\"%d\" y=\"46\">process %llu, %s, %s", SIDE, (unsigned long long)info->pid,
             snapshot_time(info).text, info->sample_bytes == 0 ? "every allocation" : "sampled, one for ");
-    fprintf(out, "%s; width is memory in use, what is above was called by what is below</text>\n",
+    fprintf(out, "%s; width is memory in use, what is below was called by what is above</text>\n",
             info->sample_bytes == 0 ? "" : tool_bytes((double)info->sample_bytes).text);
-    fprintf(out,
-            "<text id=\"search\" class=\"link right\" x=\"%d\" y=\"26\">search (/)</text>\n"
-            "<text id=\"matched\" class=\"small right\" x=\"%d\" y=\"46\"></text>\n"
-            "<text id=\"reset\" class=\"link\" x=\"%d\" y=\"64\" style=\"display: none\">back to all (Esc)</text>\n",
-            WIDTH - SIDE, WIDTH - SIDE, SIDE);
-}
-
-static void put_foot(FILE *out, unsigned height)
-{
-    static const struct {
-        const char *colour, *what;
-        int x;
-    } legend[] = { { "hsl(30,84%,66%)", "the program", 0 },
-                   { "hsl(206,52%,74%)", "libraries", 110 },
-                   { "hsl(210,6%,80%)", "libc, unknown", 204 } };
-    fprintf(out, "<text id=\"detail\" x=\"%d\" y=\"%u\">Point at a function, or click it to zoom.</text>\n", SIDE,
-            height - FOOT + 20);
-    for (size_t i = 0; i < sizeof legend / sizeof *legend; i++)
-        fprintf(out,
-                "<rect x=\"%d\" y=\"%u\" width=\"12\" height=\"12\" fill=\"%s\"/>"
-                "<text class=\"small\" x=\"%d\" y=\"%u\">%s</text>\n",
-                SIDE + legend[i].x, height - 24, legend[i].colour, SIDE + legend[i].x + 17, height - 14,
-                legend[i].what);
-    fprintf(out, "<script><![CDATA[\n%s]]></script>\n</svg>\n", flamegraph_script);
+    fprintf(
+        out,
+        "<text id=\"search\" class=\"link right\" x=\"%d\" y=\"26\">search (/)</text>\n"
+        "<text id=\"matched\" class=\"small right\" x=\"%d\" y=\"46\"></text>\n"
+        "<text id=\"reset\" class=\"link right\" x=\"%d\" y=\"66\" style=\"display: none\">back to all (Esc)</text>\n",
+        WIDTH - SIDE, WIDTH - SIDE, WIDTH - SIDE);
+    put_legend(out);
+    fprintf(out, "<text id=\"detail\" x=\"%d\" y=\"92\">Point at a function, or click it to zoom.</text>\n", SIDE);
 }
 
 static int draw(struct flame *flame, const char *path)
@@ -297,7 +297,7 @@ static int draw(struct flame *flame, const char *path)
     put_head(out, flame, height);
     for (size_t i = 0; i < count; i++)
         put_node(out, flame, &flame->nodes[order[i]]);
-    put_foot(out, height);
+    fprintf(out, "<script><![CDATA[\n%s]]></script>\n</svg>\n", flamegraph_script);
     free(order);
     bool bad = ferror(out) != 0;
     int error = errno;

@@ -3,7 +3,7 @@
 (function () {
     "use strict";
     const svg = document.documentElement;
-    const ROW = 18, SIDE = 10, CHAR = 7.25;
+    const SIDE = 10, CHAR = 7.25;
     const detail = document.getElementById("detail");
     const matched = document.getElementById("matched");
     const reset = document.getElementById("reset");
@@ -31,7 +31,8 @@
     }
 
     function draw() {
-        const width = Math.max(600, window.innerWidth || 0);
+        const bar = svg.getAttribute("height") > window.innerHeight ? 18 : 0; // for scrolling
+        const width = Math.max(600, (window.innerWidth || 0) - bar);
         const scale = (width - 2 * SIDE) / zoomed.bytes;
         svg.setAttribute("width", width);
         svg.setAttribute("viewBox", "0 0 " + width + " " + svg.getAttribute("height"));

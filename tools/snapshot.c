@@ -20,6 +20,8 @@ static const char help[] =
     "  -n, --top N           show the N biggest groups; 0: all (default 25; of tracebacks 10)\n"
     "  -d, --diff OLD        show the difference to an older snapshot\n"
     "  -f, --filter GLOB     only what was allocated in files that match; !GLOB: in others. All that are given hold\n"
+    "  -x, --skip GLOB       pass over frames in files that match: what they allocate is their callers'.\n"
+    "                        May be given again\n"
     "  -s, --symbols DIRS    folders, separated by ':', to search for programs and debug files\n"
     "      --pprof OUT       write a profile for pprof\n"
     "      --folded OUT      write folded stacks, a line each\n"
@@ -32,17 +34,20 @@ static const char help[] =
     "  OURO_TRACE=25 OURO_TRACE_FILE=server.ouro LD_PRELOAD=libouro_malloc.so ./server\n"
     "  ouro snapshot server.ouro\n"
     "  ouro snapshot server.ouro --by traceback --top 5 --filter '*/parser/*'\n"
+    "  ouro snapshot server.ouro --skip '/usr/include/c++/*' --skip xmalloc.c\n"
     "  ouro snapshot now.ouro --diff before.ouro --by function\n"
     "  ouro snapshot server.ouro --flamegraph server.svg\n"
     "\n"
     "Exit status: 0 success, 1 failure, 2 wrong usage.\n";
 
-enum { FILTERS = 64, TOP_DEFAULT = 25, TOP_TRACEBACKS = 10, PLACE_COLUMNS = 46 };
+enum { GLOBS = 64, TOP_DEFAULT = 25, TOP_TRACEBACKS = 10, PLACE_COLUMNS = 46 };
 
 struct wishes {
     const char *path, *old, *symbols, *pprof, *folded, *flamegraph;
-    const char *filters[FILTERS];
-    size_t filter_count;
+    struct globs {
+        const char *items[GLOBS];
+        size_t count;
+    } filters, skips;
     ouro_trace_key key;
     uint64_t top; /* 0: all */
     bool by_given, top_given;
@@ -62,13 +67,13 @@ static bool read_key(const char *text, ouro_trace_key *key)
     return false;
 }
 
-static bool add_filter(struct wishes *wishes, const char *glob)
+static bool add_glob(struct globs *globs, const char *glob)
 {
-    if (wishes->filter_count == FILTERS) {
-        tool_error("--filter: at most %d", FILTERS);
+    if (globs->count == GLOBS) {
+        tool_error("--filter, --skip: at most %d", GLOBS);
         return false;
     }
-    wishes->filters[wishes->filter_count++] = glob;
+    globs->items[globs->count++] = glob;
     return true;
 }
 
@@ -82,6 +87,7 @@ static bool read_wishes(int argc, char **argv, struct wishes *wishes, bool *want
         { "diff", required_argument, NULL, 'd' },
         { "filter", required_argument, NULL, 'f' },
         { "symbols", required_argument, NULL, 's' },
+        { "skip", required_argument, NULL, 'x' },
         { "pprof", required_argument, NULL, PPROF },
         { "folded", required_argument, NULL, FOLDED },
         { "flamegraph", required_argument, NULL, FLAMEGRAPH },
@@ -89,7 +95,7 @@ static bool read_wishes(int argc, char **argv, struct wishes *wishes, bool *want
         { NULL, 0, NULL, 0 },
     };
     bool good = true;
-    for (int option; good && (option = getopt_long(argc, argv, "b:n:d:f:s:h", options, NULL)) != -1;) {
+    for (int option; good && (option = getopt_long(argc, argv, "b:n:d:f:x:s:h", options, NULL)) != -1;) {
         switch (option) {
         case 'b':
             good = wishes->by_given = read_key(optarg, &wishes->key);
@@ -101,7 +107,10 @@ static bool read_wishes(int argc, char **argv, struct wishes *wishes, bool *want
             wishes->old = optarg;
             break;
         case 'f':
-            good = add_filter(wishes, optarg);
+            good = add_glob(&wishes->filters, optarg);
+            break;
+        case 'x':
+            good = add_glob(&wishes->skips, optarg);
             break;
         case 's':
             wishes->symbols = optarg;
@@ -144,8 +153,10 @@ static ouro_snapshot *load(const struct wishes *wishes, const char *path)
         return NULL;
     }
     int rc = ouro_snapshot_set_symbol_path(snapshot, wishes->symbols);
-    for (size_t i = 0; i < wishes->filter_count && rc == 0; i++) {
-        const char *glob = wishes->filters[i];
+    for (size_t i = 0; i < wishes->skips.count && rc == 0; i++)
+        rc = ouro_snapshot_skip(snapshot, wishes->skips.items[i]);
+    for (size_t i = 0; i < wishes->filters.count && rc == 0; i++) {
+        const char *glob = wishes->filters.items[i];
         bool inclusive = glob[0] != '!';
         ouro_snapshot *chosen = ouro_snapshot_filter(snapshot, inclusive ? glob : glob + 1, inclusive);
         rc = chosen != NULL ? 0 : -1;
@@ -298,9 +309,11 @@ static void print_traceback(struct frame_table *names, size_t number, const ouro
            type != NULL ? type : "", type != NULL ? "]" : "");
     free(type);
     struct tool_table *table = tool_table_new("<<", NULL);
-    for (size_t i = first_shown(names, stat); i < stat->frame_count; i++) {
+    size_t first = first_shown(names, stat);
+    for (size_t i = first; i < stat->frame_count; i++) {
         const struct frame_names *frame = frame_names_of(names, stat->frames[i]);
-        for (size_t k = 0; k < frame->count; k++) {
+        size_t shown = i == first ? names_shown(frame) : frame->count;
+        for (size_t k = shown != 0 ? frame->count - shown : 0; k < frame->count; k++) {
             const ouro_trace_symbol *symbol = &frame->symbols[k];
             char *place = place_of(symbol->file != NULL ? symbol->file : symbol->module, symbol->line);
             tool_table_cell(table, "%s", place);

@@ -22,6 +22,9 @@ void frame_table_begin(struct frame_table *table, ouro_snapshot *snapshot);
 const struct frame_names *frame_names_of(struct frame_table *table, const void *frame);
 void frame_table_end(struct frame_table *table);
 
+/* How many of a frame's names are to be shown, from the outermost: those of the library's headers are not. */
+size_t names_shown(const struct frame_names *names);
+
 /* The first of stat's frames that is to be shown: those of the library at the inner end are not. */
 size_t first_shown(struct frame_table *table, const ouro_trace_stat *stat);
 

@@ -58,10 +58,18 @@ void frame_table_end(struct frame_table *table)
     free(table->slots);
 }
 
+size_t names_shown(const struct frame_names *names)
+{
+    size_t count = names->count;
+    while (count > 0 && names->symbols[names->count - count].library)
+        count--;
+    return count;
+}
+
 size_t first_shown(struct frame_table *table, const ouro_trace_stat *stat)
 {
     size_t first = 0;
-    while (first < stat->frame_count && frame_names_of(table, stat->frames[first])->symbols->library)
+    while (first < stat->frame_count && names_shown(frame_names_of(table, stat->frames[first])) == 0)
         first++;
     return first < stat->frame_count ? first : 0;
 }

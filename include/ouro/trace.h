@@ -8,7 +8,7 @@
  * Sizes are those asked for; an object's is its instance and its items. When sampled, each block that was recorded stands
  * for those that were not: sizes and counts are estimates without bias.
  * Frames are return addresses less one, innermost first, and may begin inside this library. What is said by line, file or
- * function is said of the first frame outside it; where that frame was inlined there, of the innermost function.
+ * function is said of the first frame outside it and its headers; where functions were inlined there, of the innermost.
  */
 #ifndef OURO_TRACE_H
 #define OURO_TRACE_H
@@ -144,6 +144,12 @@ OURO_ATTR_EXPORT size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const voi
  * (.build-id/xx/yyyy.debug), by the whole path below it, by the name. For snapshots from other machines; before the first
  * call that names. NULL: none again. Errors: -1 with EBUSY (names were looked up already), ENOMEM. */
 OURO_ATTR_EXPORT int ouro_snapshot_set_symbol_path(ouro_snapshot *snapshot, const char *folders);
+
+/* Passes over frames of files that match the glob, as over the library's own: what they allocate belongs to who called
+ * them. For containers ("/usr/include/c++/" and a star), or a program's own wrappers of malloc. A glob as in
+ * ouro_snapshot_filter, for the files that statistics tell. May be called again, for more; before the first call that names.
+ * Errors: -1 with EBUSY (names were looked up already), ENOMEM. */
+OURO_ATTR_EXPORT int ouro_snapshot_skip(ouro_snapshot *snapshot, const char *file_glob);
 
 #ifdef __cplusplus
 }

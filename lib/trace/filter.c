@@ -5,37 +5,23 @@
 #include "trace/snapshot_internal.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <string.h>
 
 /* Whether the file of a frame matches, found out once for each frame. */
 enum verdict { UNKNOWN, MATCHES, MATCHES_NOT };
 
-static bool glob_matches(const char *glob, const char *file)
-{
-    if (fnmatch(glob, file, 0) == 0)
-        return true;
-    const char *slash = strrchr(file, '/');
-    return strchr(glob, '/') == NULL && slash != NULL && fnmatch(glob, slash + 1, 0) == 0;
-}
-
 static int judge(ouro_snapshot *snapshot, const struct ouroi_trace *trace, const char *glob, uint8_t *verdicts,
                  bool *matches)
 {
-    uint32_t first = ouroi_names_first_outside(snapshot, trace);
+    uint32_t lead;
+    int rc = ouroi_names_lead(snapshot, trace, &lead);
     *matches = false;
-    if (first == trace->frames)
-        return 0;
-    uint32_t lead = snapshot->frames[trace->first + first];
+    if (rc != 0 || lead == OUROI_NO_ADDRESS)
+        return rc;
     if (verdicts[lead] == UNKNOWN) {
-        int rc = ouroi_names_of(snapshot, lead);
-        if (rc != 0)
-            return rc;
-        const struct ouroi_place *place = &snapshot->places[lead];
-        const char *file = ((const struct ouroi_name *)snapshot->names.items)[place->first_name].file;
-        if (file == NULL && place->module != OUROI_NO_MODULE)
-            file = snapshot->modules[place->module].path;
-        verdicts[lead] = file != NULL && glob_matches(glob, file) ? MATCHES : MATCHES_NOT;
+        const char *file;
+        (void)ouroi_names_of_lead(snapshot, lead, &file);
+        verdicts[lead] = file != NULL && ouroi_names_match(glob, file) ? MATCHES : MATCHES_NOT;
     }
     *matches = verdicts[lead] == MATCHES;
     return 0;
@@ -119,6 +105,10 @@ static int copy_frame(ouro_snapshot *to, const ouro_snapshot *from)
     to->type_count = from->type_count;
     for (size_t i = 0; i < from->type_count; i++) {
         if (copy_string(to, &to->types[i]) != 0)
+            return -ENOMEM;
+    }
+    for (const struct ouroi_skip *skip = from->skips; skip != NULL; skip = skip->next) {
+        if (ouro_snapshot_skip(to, skip->glob) != 0)
             return -ENOMEM;
     }
     int rc = copy_modules(to, from);

@@ -11,17 +11,17 @@
 
 #include "base/base.h"
 
-/* Weak: an archive that is linked statically does without. */
-extern __typeof__(dlopen) dlopen __attribute__((weak));
-extern __typeof__(dlsym) dlsym __attribute__((weak));
-
 static struct ouroi_libdw libdw;
 static bool found;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* dlopen is looked up: a program that is linked wholly statically, where it is not found, is not warned of it. */
 void *ouroi_libdw_open(const char *name)
 {
-    return dlopen != NULL && dlsym != NULL ? dlopen(name, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *(*open)(const char *, int);
+    void *address = dlsym(RTLD_DEFAULT, "dlopen");
+    memcpy(&open, &address, sizeof address);
+    return open != NULL ? open(name, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
 void *ouroi_libdw_function(void *library, const char *name)

@@ -7,6 +7,7 @@
 #include "trace/snapshot_internal.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <string.h>
 
 bool ouroi_names_without_files;
@@ -16,6 +17,21 @@ struct collecting {
     struct ouroi_module *module;
     uint32_t names;
 };
+
+/* Whether a file is one of ours that programs include: what is inlined out of it is the library. */
+static bool is_own_header(const char *file)
+{
+    static const char *const headers[] = { "alloc.h",  "gc.h",    "memory.hpp", "object.h", "ouro.h",
+                                           "ouro.hpp", "stats.h", "thread.h",   "trace.h",  "weakref.h" };
+    const char *name = file != NULL ? strrchr(file, '/') : NULL;
+    if (name == NULL || name - file < 5 || memcmp(name - 5, "/ouro", 5) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+        if (strcmp(name + 1, headers[i]) == 0)
+            return true;
+    }
+    return false;
+}
 
 int ouroi_names_places(ouro_snapshot *snapshot)
 {
@@ -74,6 +90,39 @@ static int add_offset(ouro_snapshot *snapshot, const struct ouroi_module *module
     return add_name(snapshot, text, NULL, 0);
 }
 
+bool ouroi_names_match(const char *glob, const char *file)
+{
+    if (fnmatch(glob, file, 0) == 0)
+        return true;
+    const char *slash = strrchr(file, '/');
+    return strchr(glob, '/') == NULL && slash != NULL && fnmatch(glob, slash + 1, 0) == 0;
+}
+
+/* The file that is told of a name: the module's where lines are unknown, or NULL. */
+static const char *file_of(const ouro_snapshot *snapshot, const struct ouroi_place *place,
+                           const struct ouroi_name *name)
+{
+    if (name->file != NULL || place->module == OUROI_NO_MODULE)
+        return name->file;
+    return snapshot->modules[place->module].path;
+}
+
+/* The names from the innermost that are ours, or to be passed over. */
+static uint32_t count_own(const ouro_snapshot *snapshot, const struct ouroi_place *place)
+{
+    uint32_t own = 0;
+    for (; own < place->names; own++) {
+        const struct ouroi_name *name = &((const struct ouroi_name *)snapshot->names.items)[place->first_name + own];
+        const char *file = file_of(snapshot, place, name);
+        const struct ouroi_skip *skip = file != NULL ? snapshot->skips : NULL;
+        while (skip != NULL && !ouroi_names_match(skip->glob, file))
+            skip = skip->next;
+        if (skip == NULL && !is_own_header(name->file))
+            break;
+    }
+    return own;
+}
+
 int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
 {
     int rc = ouroi_names_places(snapshot);
@@ -103,6 +152,7 @@ int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
     }
     place->first_name = first;
     place->names = collecting.names;
+    place->own = count_own(snapshot, place);
     return 0;
 }
 
@@ -112,6 +162,34 @@ uint32_t ouroi_names_first_outside(const ouro_snapshot *snapshot, const struct o
     while (i < trace->frames && snapshot->places[snapshot->frames[trace->first + i]].library)
         i++;
     return i;
+}
+
+int ouroi_names_lead(ouro_snapshot *snapshot, const struct ouroi_trace *trace, uint32_t *address)
+{
+    uint32_t first = ouroi_names_first_outside(snapshot, trace);
+    *address = OUROI_NO_ADDRESS;
+    for (uint32_t i = first; i < trace->frames; i++) {
+        uint32_t next = snapshot->frames[trace->first + i];
+        int rc = ouroi_names_of(snapshot, next);
+        if (rc != 0)
+            return rc;
+        if (i == first)
+            *address = next; /* if all are ours */
+        if (snapshot->places[next].own < snapshot->places[next].names) {
+            *address = next;
+            break;
+        }
+    }
+    return 0;
+}
+
+const struct ouroi_name *ouroi_names_of_lead(const ouro_snapshot *snapshot, uint32_t address, const char **file)
+{
+    const struct ouroi_place *place = &snapshot->places[address];
+    const struct ouroi_name *names = snapshot->names.items;
+    const struct ouroi_name *name = &names[place->first_name + (place->own < place->names ? place->own : 0)];
+    *file = file_of(snapshot, place, name);
+    return name;
 }
 
 size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_trace_symbol *symbols, size_t max)
@@ -132,9 +210,28 @@ size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_tr
         symbols[i] = (ouro_trace_symbol){ .function = name->function,
                                           .file = name->file,
                                           .line = name->line,
-                                          .library = place->library,
+                                          .library = place->library || i < place->own,
                                           .module = module != NULL ? module->path : NULL,
                                           .offset = (uintptr_t)frame - (module != NULL ? module->bias : 0) };
     }
     return place->names;
+}
+
+int ouro_snapshot_skip(ouro_snapshot *snapshot, const char *file_glob)
+{
+    int rc = snapshot == NULL || file_glob == NULL ? EINVAL : snapshot->named ? EBUSY : 0;
+    struct ouroi_skip *skip = NULL;
+    if (rc == 0) {
+        const char *glob = ouroi_snapshot_string(snapshot, file_glob);
+        skip = glob != NULL ? ouroi_store_alloc(&snapshot->store, sizeof *skip) : NULL;
+        rc = skip != NULL ? 0 : ENOMEM;
+        if (rc == 0)
+            *skip = (struct ouroi_skip){ snapshot->skips, glob };
+    }
+    if (rc != 0) {
+        errno = rc;
+        return -1;
+    }
+    snapshot->skips = skip;
+    return 0;
 }

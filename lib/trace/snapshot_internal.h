@@ -107,7 +107,8 @@ struct ouroi_place {
     uint32_t module;     /* OUROI_NO_MODULE */
     uint32_t first_name; /* the innermost */
     uint32_t names;      /* 0: not looked up yet */
-    bool library;
+    uint32_t own;        /* of the names, from the innermost: of this library's headers, or to be passed over */
+    bool library;        /* code of this library */
 };
 #define OUROI_NO_MODULE UINT32_MAX
 
@@ -123,6 +124,12 @@ struct ouroi_trace {
     uint32_t frames, type;
 };
 #define OUROI_NO_TYPE UINT32_MAX
+
+/* Files whose frames are passed over. */
+struct ouroi_skip {
+    struct ouroi_skip *next;
+    const char *glob;
+};
 
 struct ouroi_statistics {
     ouro_trace_stat *stats;
@@ -164,9 +171,9 @@ struct ouro_snapshot {
     /* Found out when asked for. */
     bool places_known, named;
     const char *symbol_path;
+    struct ouroi_skip *skips;
     struct ouroi_array names; /* of struct ouroi_name */
     struct ouroi_index address_index;
-    uint64_t *identities; /* of addresses */
     struct ouroi_statistics statistics[OURO_BY_TRACEBACK + 1];
 };
 
@@ -188,9 +195,18 @@ uint32_t ouroi_modules_find(const ouro_snapshot *snapshot, uint64_t address);
 /* names.c. 0 or -ENOMEM. */
 int ouroi_names_places(ouro_snapshot *snapshot);
 int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address);
-/* The first frame of a trace that is outside of this library; trace->frames where there is none. Places are known. */
+/* The first frame of a trace that is outside of this library's code; trace->frames where there is none. Places are
+ * known. */
 uint32_t ouroi_names_first_outside(const ouro_snapshot *snapshot, const struct ouroi_trace *trace);
-/* OURO_TRACE_NO_FILES in tests of hostile dumps: no module's file is opened. */
+/* What a trace is told by: the first frame outside of this library, its headers too, and its name there. *address:
+ * OUROI_NO_ADDRESS where there is none. 0 or -ENOMEM. */
+#define OUROI_NO_ADDRESS UINT32_MAX
+int ouroi_names_lead(ouro_snapshot *snapshot, const struct ouroi_trace *trace, uint32_t *address);
+/* fnmatch; a glob without a slash also against the file's last part. */
+bool ouroi_names_match(const char *glob, const char *file);
+/* The name of a lead, and its file: the module's where lines are unknown, or NULL. */
+const struct ouroi_name *ouroi_names_of_lead(const ouro_snapshot *snapshot, uint32_t address, const char **file);
+/* For tests of hostile dumps: no module's file is opened. */
 extern OUROI_HIDDEN bool ouroi_names_without_files;
 
 /* symbols.c: debug information of one module. */

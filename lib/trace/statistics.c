@@ -12,12 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NO_GROUP UINT32_MAX
-
 struct group {
     uint64_t size, count;
     uint32_t trace; /* the first */
-    uint32_t lead;  /* number of an address, OUROI_NO_MODULE: no frame is outside */
+    uint32_t lead;  /* number of an address, OUROI_NO_ADDRESS: no frame is outside */
 };
 
 struct grouping {
@@ -40,12 +38,9 @@ static void describe(const ouro_snapshot *snapshot, ouro_trace_key key, uint32_t
     *stat = (ouro_trace_stat){ 0 };
     if (key == OURO_BY_TYPE || key == OURO_BY_TRACEBACK)
         stat->type = type != OUROI_NO_TYPE ? snapshot->types[type] : NULL;
-    if (key == OURO_BY_TYPE || lead == NO_GROUP)
+    if (key == OURO_BY_TYPE || lead == OUROI_NO_ADDRESS)
         return;
-    const struct ouroi_place *place = &snapshot->places[lead];
-    const struct ouroi_name *name = &((const struct ouroi_name *)snapshot->names.items)[place->first_name];
-    const struct ouroi_module *module = place->module != OUROI_NO_MODULE ? &snapshot->modules[place->module] : NULL;
-    stat->file = name->file != NULL ? name->file : module != NULL ? module->path : NULL;
+    const struct ouroi_name *name = ouroi_names_of_lead(snapshot, lead, &stat->file);
     if (key == OURO_BY_FILE)
         return;
     stat->function = name->function;
@@ -94,8 +89,6 @@ static int add_group(struct grouping *grouping, uint32_t trace, uint32_t lead, u
 static int group_by_names(struct grouping *grouping, uint32_t trace, uint32_t lead, uint32_t *number)
 {
     int rc = ouroi_index_reserve(&grouping->index);
-    if (rc == 0 && lead != NO_GROUP)
-        rc = ouroi_names_of(grouping->snapshot, lead);
     if (rc != 0)
         return rc;
     ouro_trace_stat stat;
@@ -120,8 +113,6 @@ static int group_by_frames(struct grouping *grouping, uint32_t trace, uint32_t l
     for (uint32_t i = 0; i < one->frames; i++)
         hash = ouroi_hash_mix(hash, grouping->snapshot->frames[one->first + i]);
     int rc = ouroi_index_reserve(&grouping->index);
-    if (rc == 0 && lead != NO_GROUP)
-        rc = ouroi_names_of(grouping->snapshot, lead);
     if (rc != 0)
         return rc;
     struct ouroi_index_slot *slot = ouroi_index_find(&grouping->index, hash, same_frames, grouping, one);
@@ -138,12 +129,13 @@ static int group_by_frames(struct grouping *grouping, uint32_t trace, uint32_t l
 /* The group of a trace. */
 static int find_group(struct grouping *grouping, uint32_t trace, uint32_t *number)
 {
-    const ouro_snapshot *snapshot = grouping->snapshot;
-    const struct ouroi_trace *one = &snapshot->traces[trace];
-    uint32_t lead = NO_GROUP, selector = one->type;
+    const struct ouroi_trace *one = &grouping->snapshot->traces[trace];
+    uint32_t lead = OUROI_NO_ADDRESS, selector = one->type;
     if (grouping->key != OURO_BY_TYPE) {
-        uint32_t first = ouroi_names_first_outside(snapshot, one);
-        selector = lead = first < one->frames ? snapshot->frames[one->first + first] : NO_GROUP;
+        int rc = ouroi_names_lead(grouping->snapshot, one, &lead);
+        if (rc != 0)
+            return rc;
+        selector = lead;
     }
     if (grouping->key == OURO_BY_TRACEBACK)
         return group_by_frames(grouping, trace, lead, number);

@@ -118,6 +118,13 @@ class Snapshot(unittest.TestCase):
         self.assertEqual(len(rows(self.show(self.old, "--filter", "!make_*"))), 1)
         self.assertEqual(len(rows(self.show(self.old, "-f", "*.c", "-f", "!*/other/*"))), 5)
 
+    def test_skip_gives_it_to_the_caller(self):
+        all_of_it = rows(self.show(self.old, "--skip", "make_snapshot.c"))
+        self.assertIn("libc", " ".join(" ".join(row) for row in all_of_it[1:]))
+        self.assertNotIn("parse_header", self.show(self.old, "-x", "*/make_*", "--by", "traceback", "-n", "1"))
+        self.assertEqual(self.show(self.old, "--skip", "nothing").split("\n", 1)[1],
+                         self.show(self.old).split("\n", 1)[1])
+
     def test_colours_on_a_terminal_only(self):
         self.assertNotIn("\033", self.show(self.now, "--diff", self.old, TERM="xterm"))
         self.assertIn("\033[", on_terminal("snapshot", self.now, "--diff", self.old))
@@ -184,6 +191,17 @@ class Snapshot(unittest.TestCase):
         self.assertTrue(where and all(start <= address < end for address in where.values()))
         self.assertEqual(numbers(text.replace("\nperiod:", "\n period:"), "period"), [1])
 
+    @unittest.skipUnless(shutil.which("go"), "go is missing: by hand, with Debian's golang-go")
+    def test_pprof_itself_reads_it(self):
+        out = self.path("go.pb.gz")
+        self.show(self.now, "--pprof", out)
+        env = dict(os.environ, HOME=self.folder, PPROF_TMPDIR=self.folder)
+        text = subprocess.run(["go", "tool", "pprof", "-top", "-unit=B", out], env=env, capture_output=True, text=True,
+                              check=True).stdout
+        self.assertIn("Type: inuse_space", text)
+        self.assertRegex(text, rf"(?m)^ *{3 * LEAK}B +[\d.]+% +[\d.]+% +{3 * LEAK}B +[\d.]+%  remember_session$")
+        self.assertRegex(text, rf"(?m)^ *{TEXTS}B .*  copy_text \(inline\)$")
+
     def test_flame_graph_adds_up(self):
         out = self.path("flame.svg")
         self.assertEqual(self.show(self.now, "--flamegraph", out), "")
@@ -201,7 +219,7 @@ class Snapshot(unittest.TestCase):
         self.assertEqual((base["function"], base["bytes"], base["depth"]), ("all", total, 0))
         for node in nodes:
             self.assertAlmostEqual(node["width"], base["width"] * node["bytes"] / total, delta=0.01)
-            self.assertEqual(node["y"], base["y"] - 18 * node["depth"])
+            self.assertEqual(node["y"], base["y"] + 18 * node["depth"])
             inside = [other for other in nodes if other["depth"] == node["depth"] + 1 and
                       other["x"] >= node["x"] - 0.01 and
                       other["x"] + other["width"] <= node["x"] + node["width"] + 0.01]

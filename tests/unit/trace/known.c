@@ -44,8 +44,22 @@ static NOINLINE void known_middle(void)
     KEEP;
 }
 
+static NOINLINE void note_made(void)
+{
+    known.frames[KNOWN_MADE] = CALLER;
+}
+
+static inline __attribute__((always_inline)) void make(void);
+NOINLINE void known_maker(void);
+NOINLINE void known_maker(void)
+{
+    known.lines[KNOWN_MAKER] = __LINE__, make();
+    KEEP;
+}
+
 const struct known *known_run(void)
 {
+    known_maker();
     known.lines[KNOWN_OUTER] = __LINE__, known_middle();
     KEEP;
     return &known;
@@ -53,3 +67,11 @@ const struct known *known_run(void)
 
 /* Another name of it, which is not the one to show. */
 const struct known *__known_run_alias(void) __attribute__((alias("known_run")));
+
+/* The last of the file. */
+#line 7 "/usr/include/ouro/object.h"
+static inline __attribute__((always_inline)) void make(void)
+{
+    note_made();
+    KEEP;
+}

@@ -3,13 +3,13 @@
 #define KNOWN_H
 
 /* Which function a line is in. */
-enum { KNOWN_DEEPEST, KNOWN_INLINED, KNOWN_INNER, KNOWN_MIDDLE, KNOWN_OUTER, KNOWN_LINES };
+enum { KNOWN_DEEPEST, KNOWN_INLINED, KNOWN_INNER, KNOWN_MIDDLE, KNOWN_OUTER, KNOWN_MAKER, KNOWN_LINES };
 /* frames[0] is in known_deepest, inlined into known_inlined, inlined into known::inner(int); [1] in known_middle, which is
- * static; [2] in known_run. */
-enum { KNOWN_FRAMES = 3 };
+ * static; [2] in known_run. MADE is in known_maker, by way of a function that says it is of one of the library's headers. */
+enum { KNOWN_FRAMES = 3, KNOWN_MADE = 3 };
 
 struct known {
-    const void *frames[KNOWN_FRAMES];
+    const void *frames[KNOWN_FRAMES + 1];
     unsigned lines[KNOWN_LINES];
 };
 

@@ -282,6 +282,8 @@ static void null_is_einval(void **state)
     EXPECT_EINVAL(ouro_snapshot_filter(NULL, "*", true) == NULL);
     EXPECT_EINVAL(ouro_snapshot_symbols(NULL, NULL, &symbol, 1) == 0);
     EXPECT_EINVAL(ouro_snapshot_set_symbol_path(NULL, "/") == -1);
+    EXPECT_EINVAL(ouro_snapshot_skip(NULL, "*") == -1);
+    EXPECT_EINVAL(ouro_snapshot_skip(snapshot, NULL) == -1);
     ouro_snapshot_free(NULL);
     ouro_snapshot_free(snapshot);
 }

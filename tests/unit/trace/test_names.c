@@ -189,6 +189,30 @@ static void own_code_is_the_library(void **state)
     ouro_snapshot_free(snapshot);
 }
 
+/* What is inlined out of the library's headers is the library. */
+static void own_headers_are_the_library(void **state)
+{
+    (void)state;
+    const struct known *known = load_known("full.so");
+    struct made made = { .first = KNOWN_MADE, .count = 1, .size = 1, .blocks = 1 };
+    ouro_snapshot *snapshot = snapshot_of_all(known, &made, 1);
+    ouro_trace_symbol symbols[2];
+    assert_int_equal(ouro_snapshot_symbols(snapshot, known->frames[KNOWN_MADE], symbols, 2), 2);
+    assert_string_equal(symbols[0].function, "make");
+    assert_string_equal(symbols[0].file, "/usr/include/ouro/object.h");
+    assert_int_equal(symbols[0].line, 9);
+    assert_true(symbols[0].library);
+    check_symbol(&symbols[1], "known_maker", known->lines[KNOWN_MAKER]);
+    const ouro_trace_stat *stats;
+    assert_int_equal(ouro_snapshot_statistics(snapshot, OURO_BY_LINE, &stats), 1);
+    assert_string_equal(stats->function, "known_maker");
+    assert_int_equal(stats->line, known->lines[KNOWN_MAKER]);
+    ouro_snapshot *other = ouro_snapshot_filter(snapshot, "known.c", false);
+    assert_int_equal(ouro_snapshot_statistics(other, OURO_BY_LINE, &stats), 0);
+    ouro_snapshot_free(other);
+    ouro_snapshot_free(snapshot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +220,7 @@ int main(void)
         cmocka_unit_test(stripped_with_build_id_names_all), cmocka_unit_test(symbol_table_names_functions),
         cmocka_unit_test(stripped_leaves_what_is_exported), cmocka_unit_test(what_is_in_no_module_is_its_address),
         cmocka_unit_test(another_build_names_nothing),      cmocka_unit_test(own_code_is_the_library),
+        cmocka_unit_test(own_headers_are_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

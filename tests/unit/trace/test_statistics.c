@@ -264,6 +264,38 @@ static void filters(void **state)
     ouro_snapshot_free(twice);
 }
 
+/* What a skipped file allocates belongs to its caller, in what is filtered too. */
+static void skips(void **state)
+{
+    (void)state;
+    struct known mixed = *known;
+    mixed.frames[0] = other->frames[1]; /* in link.so, called by full.so */
+    static const struct made made = { .first = 0, .count = 3, .size = 1, .blocks = 1 };
+    ouro_snapshot *snapshot = snapshot_of_all(&mixed, &made, 1);
+    assert_int_equal(ouro_snapshot_skip(snapshot, "*/nothing/*"), 0);
+    assert_int_equal(ouro_snapshot_skip(snapshot, "*known.c"), 0);
+    const ouro_trace_stat *stats = statistics(snapshot, OURO_BY_LINE, 1);
+    assert_string_equal(stats->function, "known_middle"); /* all are skipped: the first */
+    assert_int_equal(ouro_snapshot_skip(snapshot, "x"), -1);
+    assert_int_equal(errno, EBUSY);
+    ouro_snapshot_free(snapshot);
+
+    mixed.frames[1] = (const void *)((uintptr_t)memcpy + 1);
+    snapshot = snapshot_of_all(&mixed, &made, 1);
+    assert_int_equal(ouro_snapshot_skip(snapshot, "known.c"), 0);
+    ouro_snapshot *filtered = ouro_snapshot_filter(snapshot, "known.c", false);
+    ouro_snapshot_free(snapshot);
+    stats = statistics(filtered, OURO_BY_TRACEBACK, 1);
+    assert_null(strstr(stats->file, "known.c"));
+    assert_int_equal(stats->frame_count, 3);
+    ouro_trace_symbol symbol;
+    assert_int_equal(ouro_snapshot_symbols(filtered, mixed.frames[0], &symbol, 1), 1);
+    assert_true(symbol.library);
+    assert_int_equal(ouro_snapshot_symbols(filtered, mixed.frames[1], &symbol, 1), 1);
+    assert_false(symbol.library);
+    ouro_snapshot_free(filtered);
+}
+
 /* Many groups, against sums made otherwise; sorted. */
 static void many_traces(void **state)
 {
@@ -344,6 +376,7 @@ int main(void)
         cmocka_unit_test(compare_tracebacks_of_one_library_at_two_places),
         cmocka_unit_test(compare_with_nothing),
         cmocka_unit_test(filters),
+        cmocka_unit_test(skips),
         cmocka_unit_test(many_traces),
         cmocka_unit_test(no_memory_is_told),
     };
