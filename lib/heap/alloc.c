@@ -301,8 +301,9 @@ OUROI_INLINE void *alloc_at_once(size_t size)
     uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
     if (OUROI_LIKELY(tracing != OUROI_TRACING_ALL) || size > OUROI_SMALL_MAX)
         return NULL;
-    size_t bytes = ouroi_class_bytes(ouroi_class_of(size));
-    return ouroi_traced_chosen(bytes) ? ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, NULL) : NULL;
+    if (ouroi_traced_mode() != OUROI_TRACING_ALL) /* every one is looked at, and some are chosen */
+        return NULL;
+    return ouroi_traced_alloc(heap, OUROI_ALIGN, ouroi_class_bytes(ouroi_class_of(size)), size, false, NULL);
 }
 
 static void *alloc_slow(size_t size, struct request request)

@@ -157,7 +157,7 @@ struct ouroi_tracer {
     uint64_t (*note)(struct ouroi_ledger *ledger, const struct ouroi_site *site, size_t size, size_t slot);
     void (*forget)(struct ouroi_ledger *ledger, uint64_t token, size_t size, size_t slot);
 };
-extern OUROI_HIDDEN const struct ouroi_tracer *ouroi_tracer; /* set once, before tracing is */
+extern OUROI_HIDDEN const struct ouroi_tracer *ouroi_tracer; /* set before main */
 
 /* Switches tracing; what threads have begun before may end after. sample_bytes: the mean distance of samples. Returns when
  * nobody is in the middle of note or forget that began before. The caller holds ouroi_trace_lock. 0 or -ENOMEM. */

@@ -10,6 +10,11 @@
 #include <errno.h>
 #include <ouro/trace.h>
 
+__attribute__((constructor(101))) static void recorder_is_there(void)
+{
+    ouroi_tracer = &ouroi_session_tracer;
+}
+
 int ouro_trace_start(unsigned max_frames, size_t sample_bytes)
 {
     if (max_frames < 1 || max_frames > 4096) {
@@ -17,11 +22,12 @@ int ouro_trace_start(unsigned max_frames, size_t sample_bytes)
         return -1;
     }
     int rc = ouroi_heap_start();
+    if (ouroi_tracer == NULL) /* another constructor comes before ours */
+        recorder_is_there();
     if (rc == 0) {
         ouroi_lock_acquire(&ouroi_trace_lock);
         if (!ouroi_session_is_on()) {
             ouroi_unwind_prepare();
-            ouroi_tracer = &ouroi_session_tracer;
             rc = ouroi_session_begin(max_frames, sample_bytes);
             if (rc == 0)
                 ouroi_tracing_switch(sample_bytes == 0 ? OUROI_TRACING_ALL : OUROI_TRACING_SAMPLED, sample_bytes);
