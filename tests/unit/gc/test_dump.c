@@ -1,5 +1,6 @@
 /* unit/gc/test_dump.c: dumped graphs, read by the tool's reader, are the graphs that there were; with any number of workers,
  * while threads change other parts, and where memory runs out. */
+#define _GNU_SOURCE
 #include "unit/unit.h"
 
 #include <errno.h>
