@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS ouro ouro_static ouro_malloc ouro_malloc_static EXPORT ouroTargets
     LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/ouro" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-    FILES_MATCHING PATTERN "*.h")
+    FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
 set(ouro_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/ouro")

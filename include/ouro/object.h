@@ -32,9 +32,9 @@ extern "C" {
 
 /* The header: 16 bytes, the first member of every object. Its members are the library's. */
 typedef struct ouro_object {
-    int32_t ouro_local_;   /* the owner's count */
-    uint16_t ouro_owner_;  /* the thread that may change it; 0: nobody */
-    uint16_t ouro_items_;  /* trailing items; 0xffff: that many or more, see the end of the block */
+    int32_t ouro_local_;  /* the owner's count */
+    uint16_t ouro_owner_; /* the thread that may change it; 0: nobody */
+    uint16_t ouro_items_; /* trailing items; 0xffff: that many or more, see the end of the block. Without: ouro.hpp's */
     uint64_t ouro_shared_; /* everybody's count, the type's number, flags */
 } ouro_object;
 
@@ -175,7 +175,7 @@ static inline void ouro_incref(void *obj)
     OURO_POINT_(&self->ouro_shared_);
     if (__builtin_expect((shared & OURO_SHARED_SPECIAL_) == OURO_FLAG_ALIVE_ && ouro_self_.number != OURO_NUMBER_NONE_,
                          1))
-        __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&self->ouro_shared_, OURO_SHARED_ONE_, __ATOMIC_RELAXED); /* model: count.take.1 */
     else if (!ouro_count_distributed_(self, shared, 1))
         ouro_incref_slow_(self);
 }
@@ -188,7 +188,7 @@ static inline void ouro_decref(void *obj)
     assert(self != NULL);
     OURO_POINT_(&self->ouro_owner_);
     if (__builtin_expect(__atomic_load_n(&self->ouro_owner_, __ATOMIC_RELAXED) == ouro_self_.number, 1)) {
-        int32_t count = OURO_LOCAL_GET_(self) - 1;
+        int32_t count = OURO_LOCAL_GET_(self) - 1; /* model: count.own.1 */
         OURO_LOCAL_SET_(self, count);
         if (__builtin_expect(count == 0, 0))
             ouro_decref_last_(self);

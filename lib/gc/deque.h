@@ -22,12 +22,13 @@ OUROI_INLINE bool ouroi_deque_give(struct ouroi_deque *deque, void *item)
 {
     /* relaxed: the owner's own */
     size_t bottom = ouroi_atomic_load_relaxed(&deque->bottom);
-    /* [DEQUE refill] acquire, pairs with [DEQUE steal]: the thief has read what is overwritten here. */
+    /* [DEQUE refill] acquire, pairs with [DEQUE steal]: the thief has read what is overwritten here.
+     * model: deque.give.1 */
     if (bottom - ouroi_atomic_load_acquire(&deque->top) == OUROI_DEQUE_ROOM)
         return false;
     /* relaxed: published by bottom */
     ouroi_atomic_store_relaxed(&deque->items[bottom % OUROI_DEQUE_ROOM], item);
-    /* [DEQUE give] release, pairs with [DEQUE look]: publishes the item. */
+    /* [DEQUE give] release, pairs with [DEQUE look]: publishes the item. model: deque.give.2 */
     ouroi_atomic_store_release(&deque->bottom, bottom + 1);
     return true;
 }
@@ -36,12 +37,14 @@ OUROI_INLINE void *ouroi_deque_take(struct ouroi_deque *deque)
 {
     /* relaxed: the owner's own */
     size_t bottom = ouroi_atomic_load_relaxed(&deque->bottom);
-    if (bottom == ouroi_atomic_load_relaxed(&deque->top)) /* relaxed: empty, or a thief makes it so */
+    if (bottom ==
+        ouroi_atomic_load_relaxed(&deque->top)) /* relaxed: empty, or a thief makes it so. model: deque.take.1 */
         return NULL;
     bottom--;
-    /* [DEQUE lower] seq_cst, pairs with [DEQUE look]: a thief that does not see this had its top seen below. */
+    /* [DEQUE lower] seq_cst, pairs with [DEQUE look]: a thief that does not see this had its top seen below.
+     * model: deque.take.2 */
     ouroi_atomic_store_seq_cst(&deque->bottom, bottom);
-    /* [DEQUE lower] seq_cst */
+    /* [DEQUE lower] seq_cst. model: deque.take.3 */
     size_t top = ouroi_atomic_load_seq_cst(&deque->top);
     void *item = NULL;
     if ((ptrdiff_t)(bottom - top) >= 0) {
@@ -49,7 +52,7 @@ OUROI_INLINE void *ouroi_deque_take(struct ouroi_deque *deque)
         item = ouroi_atomic_load_relaxed(&deque->items[bottom % OUROI_DEQUE_ROOM]);
         if (bottom != top)
             return item;
-        /* [DEQUE last] seq_cst, pairs with [DEQUE steal]: one of them gets it. */
+        /* [DEQUE last] seq_cst, pairs with [DEQUE steal]: one of them gets it. model: deque.take.4 */
         if (!ouroi_atomic_cas_seq_cst(&deque->top, &top, top + 1))
             item = NULL;
     }
@@ -60,15 +63,15 @@ OUROI_INLINE void *ouroi_deque_take(struct ouroi_deque *deque)
 /* NULL: empty, or another was faster. */
 OUROI_INLINE void *ouroi_deque_steal(struct ouroi_deque *deque)
 {
-    /* [DEQUE look] seq_cst, pairs with [DEQUE lower] and [DEQUE give] */
+    /* [DEQUE look] seq_cst, pairs with [DEQUE lower] and [DEQUE give]. model: deque.steal.1 */
     size_t top = ouroi_atomic_load_seq_cst(&deque->top);
-    /* [DEQUE look] seq_cst */
+    /* [DEQUE look] seq_cst. model: deque.steal.2 */
     size_t bottom = ouroi_atomic_load_seq_cst(&deque->bottom);
     if ((ptrdiff_t)(bottom - top) <= 0)
         return NULL;
     /* relaxed: worth something only if nobody has changed top */
     void *item = ouroi_atomic_load_relaxed(&deque->items[top % OUROI_DEQUE_ROOM]);
-    /* [DEQUE steal] seq_cst, pairs with [DEQUE last] and [DEQUE refill] */
+    /* [DEQUE steal] seq_cst, pairs with [DEQUE last] and [DEQUE refill]. model: deque.steal.3 */
     return ouroi_atomic_cas_seq_cst(&deque->top, &top, top + 1) ? item : NULL;
 }
 

@@ -47,13 +47,14 @@ void ouroi_object_set_seen(ouro_object *obj)
 /* The agent of its owner merges it; whether the count is zero now. */
 static bool merge(ouro_object *obj)
 {
-    int64_t local = OUROI_OWNED_GET(&obj->ouro_local_);
+    int64_t local = OUROI_OWNED_GET(&obj->ouro_local_); /* model: count.merge.1 */
     OUROI_OWNED_SET(&obj->ouro_local_, 0);
-    ouroi_atomic_store_relaxed(&obj->ouro_owner_, 0);                      /* relaxed: before the swap's release */
+    ouroi_atomic_store_relaxed(&obj->ouro_owner_, 0); /* relaxed: before the swap's release. model: count.merge.2 */
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_), next; /* relaxed: a first guess */
     do {
         next = ((shared + (uint64_t)local * OURO_SHARED_ONE_) | OURO_FLAG_MERGED_) & ~(uint64_t)OURO_FLAG_QUEUED_;
-        /* [MERGE publish] release and acquire, pairs with [MERGE drop]: owner and local, and what who dropped it wrote */
+        /* [MERGE publish] release and acquire, pairs with [MERGE drop]: owner and local, and what who dropped it wrote.
+         * model: count.merge.3 */
     } while (!ouroi_atomic_cas_acq_rel(&obj->ouro_shared_, &shared, next));
     if ((next & OURO_FLAG_IMMORTAL_) != 0)
         return false;
@@ -128,7 +129,7 @@ static void deliver(ouro_object *obj)
             last(obj);
         return;
     }
-    if (ouroi_thread_hold(owner)) {
+    if (ouroi_thread_hold(owner)) { /* model: count.deliver.1 */
         bool dead = merge(obj);
         ouroi_thread_release(owner);
         if (dead)
@@ -140,10 +141,11 @@ static void deliver(ouro_object *obj)
             ouroi_thread_request(owner, OUROI_REQUEST_MERGE);
         return; /* an owner that blocks meanwhile takes it in at its next safepoint */
     }
-    if (!push(ouroi_object_thread(owner), obj)) {
+    if (!push(ouroi_object_thread(owner), obj)) { /* model: count.deliver.2 */
         merge_stopped(owner, obj);
     } else {
-        ouroi_thread_request(owner, OUROI_REQUEST_MERGE); /* [HAND-OVER]: then look again */
+        /* [HAND-OVER]: then look again. model: count.deliver.3 count.deliver.4 */
+        ouroi_thread_request(owner, OUROI_REQUEST_MERGE);
         if (ouroi_thread_hold(owner)) {
             ouroi_object_merge_queue(owner);
             ouroi_thread_release(owner);
@@ -222,11 +224,11 @@ void ouro_decref_slow_(ouro_object *obj)
         bool queue = !merged && count <= 0 && (shared & OURO_FLAG_QUEUED_) == 0;
         uint64_t next = (shared - OURO_SHARED_ONE_) | (queue ? OURO_FLAG_QUEUED_ : 0);
         /* [MERGE drop] release and acquire, pairs with [MERGE publish], [MERGE look], and with the drops of others: the last one sees what
-         * all wrote to the object. */
+         * all wrote to the object. model: count.drop.1 */
         if (!ouroi_atomic_cas_acq_rel(&obj->ouro_shared_, &shared, next))
             continue;
         if (queue)
-            deliver(obj);
+            deliver(obj); /* model: count.drop.2 count.drop.3 */
         else if (merged && count == 1 && (shared & OURO_FLAG_DYING_) == 0)
             last(obj);
         return;
@@ -235,7 +237,8 @@ void ouro_decref_slow_(ouro_object *obj)
 
 void ouro_decref_last_(ouro_object *obj)
 {
-    /* [MERGE look] acquire, pairs with [MERGE drop]: what others did to the object before they dropped it */
+    /* [MERGE look] acquire, pairs with [MERGE drop]: what others did to the object before they dropped it.
+     * model: count.own.2 */
     uint64_t shared = ouroi_atomic_load_acquire(&obj->ouro_shared_);
     if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_PLAIN)) ==
                      (OURO_SHARED_ZERO_ | OUROI_SHARED_PLAIN | OURO_FLAG_ALIVE_))) {
@@ -254,7 +257,7 @@ void ouro_decref_last_(ouro_object *obj)
         return;
     }
     /* Others may hold references, or take them: the swap tells. An object that is being destroyed may count itself. */
-    if ((shared & (OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_)) == 0 && merge(obj))
+    if ((shared & (OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_)) == 0 && merge(obj)) /* model: count.own.3 */
         ouroi_object_die(ouroi_object_self, obj);
 }
 
@@ -265,7 +268,8 @@ bool ouroi_object_try_incref(ouro_object *obj)
         ouro_incref(obj);
         return true;
     }
-    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: a first guess for the swap */
+    /* relaxed: a first guess for the swap. model: grace.load.2 */
+    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_);
     for (;;) {
         if (!ouroi_shared_is_alive(shared))
             return false;
@@ -281,7 +285,8 @@ bool ouroi_object_try_incref(ouro_object *obj)
             immortalize(obj);
             return true;
         }
-        /* [MERGE take] acquire, pairs with [MERGE publish]: what was written before the object was shared */
+        /* [MERGE take] acquire, pairs with [MERGE publish]: what was written before the object was shared.
+         * model: grace.load.3 */
         if (ouroi_atomic_cas_acquire(&obj->ouro_shared_, &shared, shared + OURO_SHARED_ONE_))
             return true;
     }

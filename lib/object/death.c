@@ -75,7 +75,7 @@ static void free_block(ouro_object *obj)
 void ouroi_limbo_look(struct ouroi_object_thread *self)
 {
     struct ouroi_limbo *waiting = &self->waiting;
-    if (waiting->first != NULL && ouroi_grace_passed(waiting->epoch)) {
+    if (waiting->first != NULL && ouroi_grace_passed(waiting->epoch)) { /* model: grace.free.1 */
         ouro_object *next;
         for (ouro_object *obj = waiting->first; obj != NULL; obj = next) {
             next = link_of(obj);

@@ -33,7 +33,8 @@ void *(ouro_slot_load)(ouro_slot *slot)
         return NULL;
     ouro_object *obj;
     do {
-        obj = ouroi_atomic_load_acquire(word_of(slot)); /* [SLOT load] acquire, pairs with [SLOT store] */
+        /* [SLOT load] acquire, pairs with [SLOT store]. model: grace.load.1 */
+        obj = ouroi_atomic_load_acquire(word_of(slot));
     } while (obj != NULL && OUROI_UNLIKELY(!ouroi_object_try_incref(obj)));
     return obj;
 }
@@ -44,7 +45,8 @@ void *ouro_slot_exchange(ouro_slot *slot, void *obj)
         ouroi_object_check_use(obj, "slot exchange of a freed object:");
         ouroi_object_set_seen(obj);
     }
-    /* [SLOT store] release, pairs with [SLOT load]: the object; acquire: the old one is the caller's now */
+    /* [SLOT store] release, pairs with [SLOT load]: the object; acquire: the old one is the caller's now.
+     * model: grace.unlink.1 */
     return ouroi_atomic_exchange_acq_rel(word_of(slot), (ouro_object *)obj);
 }
 

@@ -29,6 +29,11 @@ void ouroi_shelf_quiet(void)
     ouroi_atomic_store_relaxed(&quiet_bytes, ouroi_atomic_load_relaxed(&listed_bytes));
 }
 
+size_t ouroi_shelf_listed(void)
+{
+    return ouroi_atomic_load_relaxed(&listed_bytes); /* relaxed: a count on its own */
+}
+
 static void set_first(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 {
     ouroi_atomic_store_relaxed(&shelf->first, pool); /* relaxed: looked at without the lock, used under it */
@@ -104,7 +109,7 @@ void ouroi_shelf_keep_table(const struct ouroi_pool *pool, enum ouroi_table kind
 
 void ouroi_shelf_forget(struct ouroi_pool *pool)
 {
-    struct ouroi_shelf *shelf = ouroi_shelf_lock(pool);
+    struct ouroi_shelf *shelf = ouroi_shelf_lock(pool); /* model: remote.forget.1 */
     if (pool->linked)
         unlink_pool(shelf, pool);
     ouroi_lock_release(&shelf->lock);
@@ -117,11 +122,11 @@ struct ouroi_pool *ouroi_shelf_pop(unsigned node, unsigned index, bool (*own)(st
     /* relaxed: a look without the lock; a pool that comes now is found the next time */
     if (ouroi_atomic_load_relaxed(&shelf->first) == NULL)
         return NULL;
-    ouroi_lock_acquire(&shelf->lock);
+    ouroi_lock_acquire(&shelf->lock); /* model: remote.adopt.1 */
     struct ouroi_pool *pool = shelf->first;
     for (; pool != NULL; pool = shelf->first) {
         /* A pool that has an owner by now is waited for, by that owner, at this lock: it is no pool for us, but it
-         * is one still. */
+         * is one still. model: remote.adopt.2 */
         unlink_pool(shelf, pool);
         if (own(pool, word))
             break;

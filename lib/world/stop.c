@@ -6,8 +6,8 @@
  * Sync        [STOP], [START], [TURN].
  *
  * Who waits for its turn, and who waits for the others, is not RUNNING. Threads that wait for the world to start are let
- * in before it is stopped again, so that one collection after the other starves nobody: the next stopper waits for them, not
- * longer than LET_IN_NS.
+ * in before it is stopped again, so that one collection after the other starves nobody: the next stopper waits for them,
+ * until LET_IN_NS after the start.
  */
 #include "world/internal.h"
 
@@ -28,6 +28,7 @@ static uint32_t turn_next, turn_now; /* tickets */
 static uint32_t pending;
 static uint32_t starts;
 static uint32_t sleepers, letting_in;
+static uint64_t started_ns; /* when the world started last; who has the turn's */
 static __thread bool is_stopper;
 
 bool ouroi_world_is_stopped(void)
@@ -37,14 +38,14 @@ bool ouroi_world_is_stopped(void)
 
 uint32_t ouroi_turn_ask(void)
 {
-    /* [TURN next] seq_cst, pairs with [TURN give]: who gives the turn sees that somebody waits */
+    /* [TURN next] seq_cst, pairs with [TURN give]: who gives the turn sees that somebody waits. model: stop.turn.1 */
     return ouroi_atomic_fetch_add_seq_cst(&turn_next, 1);
 }
 
 void ouroi_turn_take(uint32_t ticket)
 {
     uint32_t now;
-    /* [TURN look] seq_cst, pairs with [TURN give] */
+    /* [TURN look] seq_cst, pairs with [TURN give]. model: stop.turn.2 */
     while ((now = ouroi_atomic_load_seq_cst(&turn_now)) != ticket)
         ouroi_os.futex_wait(&turn_now, now, 0);
     ouroi_lock_acquire(&ouroi_world_lock);
@@ -53,7 +54,7 @@ void ouroi_turn_take(uint32_t ticket)
 void ouroi_turn_give(void)
 {
     ouroi_lock_release(&ouroi_world_lock);
-    /* [TURN give] seq_cst, pairs with [TURN look] */
+    /* [TURN give] seq_cst, pairs with [TURN look]. model: stop.turn.3 */
     uint32_t now = ouroi_atomic_fetch_add_seq_cst(&turn_now, 1) + 1;
     if (ouroi_atomic_load_seq_cst(&turn_next) != now) /* [TURN give] seq_cst, pairs with [TURN next] */
         ouroi_os.futex_wake(&turn_now, INT_MAX);
@@ -61,7 +62,7 @@ void ouroi_turn_give(void)
 
 void ouroi_stop_report(void)
 {
-    /* [STOP answer] seq_cst, pairs with [STOP wait] */
+    /* [STOP answer] seq_cst, pairs with [STOP wait]. model: stop.report.1 */
     if (ouroi_atomic_fetch_sub_seq_cst(&pending, 1) == 1)
         ouroi_os.futex_wake(&pending, 1);
 }
@@ -75,30 +76,31 @@ void ouroi_sleep_begin(void)
 void ouroi_sleep_while_stopped(struct ouroi_thread *thread)
 {
     for (;;) {
-        /* [START look] seq_cst, pairs with [START wake]: no start is missed after this */
+        /* [START look] seq_cst, pairs with [START wake]: no start is missed after this. model: stop.sleep.1 */
         uint32_t seen = ouroi_atomic_load_seq_cst(&starts);
-        /* [STATE stopped] seq_cst, pairs with [STATE start] */
+        /* [STATE stopped] seq_cst, pairs with [STATE start]. model: stop.sleep.2 */
         if ((ouroi_atomic_load_seq_cst(&thread->state) & OUROI_STATE_MASK) != OUROI_STOPPED)
             return;
-        ouroi_os.futex_wait(&starts, seen, 0);
+        ouroi_os.futex_wait(&starts, seen, 0); /* model: stop.sleep.3 */
     }
 }
 
 void ouroi_sleep_end(void)
 {
-    /* [START in] seq_cst, pairs with [START let-in]: the last to get in sees that somebody waits for that */
+    /* [START in] seq_cst, pairs with [START let-in]: the last to get in sees that somebody waits for that.
+     * model: stop.let-in.1 */
     if (ouroi_atomic_fetch_sub_seq_cst(&sleepers, 1) == 1 && ouroi_atomic_load_seq_cst(&letting_in) != 0)
         ouroi_os.futex_wake(&sleepers, 1);
 }
 
-/* Waits for the threads that the last start woke, not too long. */
+/* Waits for the threads that the last start woke, but not if they had LET_IN_NS since. */
 static void let_in(void)
 {
     /* [START let-in] seq_cst, pairs with [START in] */
     uint32_t waiting = ouroi_atomic_load_seq_cst(&sleepers);
     if (waiting == 0)
         return;
-    uint64_t deadline = ouroi_os.now_ns() + LET_IN_NS, now;
+    uint64_t deadline = started_ns + LET_IN_NS, now;
     ouroi_atomic_store_seq_cst(&letting_in, 1); /* [START let-in] seq_cst, pairs with [START in] */
     /* [START let-in] seq_cst, pairs with [START in] */
     while ((waiting = ouroi_atomic_load_seq_cst(&sleepers)) != 0 && (now = ouroi_os.now_ns()) < deadline)
@@ -118,13 +120,14 @@ static void ask(struct ouroi_thread *thread)
         } else if (state == OUROI_GONE) {
             return; /* who would hold it is being stopped, and none can come */
         } else if (state == OUROI_BLOCKING) {
-            /* [STATE stop] seq_cst, pairs with [STATE leave] and [STATE release]: what was done with what it owns */
+            /* [STATE stop] seq_cst, pairs with [STATE leave] and [STATE release]: what was done with what it owns.
+             * model: stop.ask.1 */
             if (ouroi_atomic_cas_seq_cst(&thread->state, &state, OUROI_STOPPED))
                 return;
         } else {
             OURO_ASSERT(state == OUROI_RUNNING);
-            ouroi_atomic_fetch_add_relaxed(&pending, 1); /* relaxed: before it is asked */
-            /* [STATE ask] seq_cst, pairs with [STATE leave] */
+            ouroi_atomic_fetch_add_relaxed(&pending, 1); /* relaxed: before it is asked. model: stop.ask.2 */
+            /* [STATE ask] seq_cst, pairs with [STATE leave]. model: stop.ask.3 */
             if (ouroi_atomic_cas_seq_cst(&thread->state, &state, OUROI_RUNNING | OUROI_ASKED)) {
                 ouroi_thread_request(thread, OUROI_REQUEST_STOP);
                 return;
@@ -196,11 +199,11 @@ void ouroi_world_stop(void)
     ouroi_state_leave(self);
     ouroi_turn_take(ticket);
     let_in();
-    ouroi_lock_acquire(&ouroi_registry_lock);
+    ouroi_lock_acquire(&ouroi_registry_lock); /* model: stop.stop.1 */
     for (struct ouroi_thread *thread = ouroi_threads_first(); thread != NULL; thread = thread->next)
         if (thread != self)
             ask(thread);
-    await_answers();
+    await_answers(); /* model: stop.stop.2 */
     ouroi_state_enter(self);
     is_stopper = true;
 }
@@ -216,7 +219,7 @@ static void let_go(struct ouroi_thread *thread)
         return;
     bool by_signal = OUROI_OWNED_GET(&thread->by_signal);
     /* [STATE start] seq_cst, pairs with [STATE enter] and [STATE stopped]: what the stopper did. A thread that the signal
-     * stopped is never BLOCKING, when others might use its counts. */
+     * stopped is never BLOCKING, when others might use its counts. model: stop.start.1 */
     ouroi_atomic_store_seq_cst(&thread->state, by_signal ? OUROI_RUNNING : OUROI_BLOCKING);
 }
 
@@ -227,10 +230,12 @@ void ouroi_world_start(void)
         if (thread != ouroi_thread_self)
             let_go(thread);
     is_stopper = false;
+    started_ns = ouroi_os.now_ns();
     ouroi_lock_release(&ouroi_registry_lock);
-    /* [START wake] seq_cst, pairs with [START look] and [START sleep] */
+    /* [START wake] seq_cst, pairs with [START look] and [START sleep]. model: stop.start.2 */
     ouroi_atomic_fetch_add_seq_cst(&starts, 1);
-    if (ouroi_atomic_load_seq_cst(&sleepers) != 0) /* [START wake] seq_cst, pairs with [START sleep] */
+    /* [START wake] seq_cst, pairs with [START sleep]. model: stop.start.3 */
+    if (ouroi_atomic_load_seq_cst(&sleepers) != 0)
         ouroi_os.futex_wake(&starts, INT_MAX);
     /* Last: who has the next turn may stop this thread by the signal, before it has woken anybody. */
     ouroi_turn_give();

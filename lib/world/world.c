@@ -114,11 +114,11 @@ void ouroi_state_leave(struct ouroi_thread *thread)
     for (;;) {
         uint32_t state = OUROI_RUNNING;
         /* [STATE leave] seq_cst, pairs with [STATE hold] and [STATE stop]: all that the thread did; after a request for it
-         * that found it RUNNING, it finds the bit */
+         * that found it RUNNING, it finds the bit. model: count.block.2 stop.leave.1 */
         if (OUROI_LIKELY(ouroi_atomic_cas_seq_cst(&thread->state, &state, OUROI_BLOCKING)))
             return;
         OURO_ASSERT(state == (OUROI_RUNNING | OUROI_ASKED));
-        /* [STATE answer] seq_cst, pairs with [STATE stop] */
+        /* [STATE answer] seq_cst, pairs with [STATE stop]. model: stop.leave.2 */
         if (ouroi_atomic_cas_seq_cst(&thread->state, &state, OUROI_STOPPED)) {
             ouroi_stop_report();
             return;
@@ -131,7 +131,8 @@ void ouroi_state_enter(struct ouroi_thread *thread)
     bool slept = false;
     for (;;) {
         uint32_t state = OUROI_BLOCKING;
-        /* [STATE enter] seq_cst, pairs with [STATE release] and [STATE start]: what was done on the thread's behalf */
+        /* [STATE enter] seq_cst, pairs with [STATE release] and [STATE start]: what was done on the thread's behalf.
+         * model: count.enter.1 stop.enter.1 */
         if (OUROI_LIKELY(ouroi_atomic_cas_seq_cst(&thread->state, &state, OUROI_RUNNING)))
             break;
         if ((state & OUROI_HELD) != 0) {
@@ -140,7 +141,7 @@ void ouroi_state_enter(struct ouroi_thread *thread)
         }
         OURO_ASSERT(state == OUROI_STOPPED);
         if (!slept)
-            ouroi_sleep_begin();
+            ouroi_sleep_begin(); /* model: stop.enter.2 */
         slept = true;
         ouroi_sleep_while_stopped(thread);
     }
@@ -153,7 +154,8 @@ void ouroi_state_enter(struct ouroi_thread *thread)
 static void block(struct ouroi_thread *thread)
 {
     for (;;) {
-        /* [STATE request-taken] seq_cst, pairs with [STATE request]: what was queued before the bit */
+        /* [STATE request-taken] seq_cst, pairs with [STATE request]: what was queued before the bit.
+         * model: count.block.1 */
         ouroi_atomic_fetch_and_seq_cst(&thread->self->request, ~(uint32_t)OUROI_REQUEST_MERGE);
         if (ouroi_world_hooks.blocking != NULL)
             ouroi_world_hooks.blocking(thread);
@@ -162,7 +164,7 @@ static void block(struct ouroi_thread *thread)
             continue;
         ouroi_state_leave(thread);
         /* [STATE request-seen] seq_cst, pairs with [STATE request]: whoever found this thread RUNNING is seen here, others
-         * hold it */
+         * hold it. model: count.block.3 */
         if ((ouroi_atomic_load_seq_cst(&thread->self->request) & OUROI_REQUEST_MERGE) == 0)
             return;
         ouroi_state_enter(thread);
@@ -208,7 +210,7 @@ bool ouroi_thread_hold(struct ouroi_thread *thread)
     for (;;) {
         ouroi_section_begin();
         /* [STATE look] seq_cst, pairs with [STATE leave]: after a request, either this finds BLOCKING or the thread finds
-         * the request */
+         * the request. model: count.hold.1 */
         uint32_t state = ouroi_atomic_load_seq_cst(&thread->state);
         if ((state & OUROI_HELD) != 0)
             state = ouroi_state_await_release(thread);
@@ -216,7 +218,8 @@ bool ouroi_thread_hold(struct ouroi_thread *thread)
             ouroi_section_end();
             return false;
         }
-        /* [STATE hold] seq_cst, pairs with [STATE leave] and [STATE release]: what the thread, and the last agent, did */
+        /* [STATE hold] seq_cst, pairs with [STATE leave] and [STATE release]: what the thread, and the last agent, did.
+         * model: count.hold.2 */
         if (ouroi_atomic_cas_seq_cst(&thread->state, &state, state | OUROI_HELD)) {
             /* [FORK look] seq_cst, pairs with [FORK shut]: the forking thread sees HELD, or this sees that it forks */
             if (OUROI_LIKELY(ouroi_atomic_load_seq_cst(&forking) == 0) || is_forking)
@@ -247,18 +250,19 @@ void ouroi_thread_request(struct ouroi_thread *thread, uint32_t bits)
 void ouroi_grace_note(struct ouroi_thread *thread)
 {
     /* [GRACE enter] seq_cst, pairs with [GRACE begin]: in the order of all such operations this comes after the state is
-     * RUNNING: a caller of ouroi_grace_passed who found it otherwise has its epoch, and what it unlinked, seen here */
+     * RUNNING: a caller of ouroi_grace_passed who found it otherwise has its epoch, and what it unlinked, seen here. model: grace.note.1 */
     uint64_t epoch = ouroi_atomic_load_seq_cst(&grace_epoch);
-    /* [GRACE note] release, pairs with [GRACE look]: the thread's reads before */
+    /* [GRACE note] release, pairs with [GRACE look]: the thread's reads before. model: grace.note.2 */
     ouroi_atomic_store_release(&thread->grace, epoch);
 }
 
 uint64_t ouroi_grace_begin(void)
 {
-    /* [GRACE begin] seq_cst, pairs with [GRACE enter]: what the caller unlinked */
+    /* [GRACE begin] seq_cst, pairs with [GRACE enter]: what the caller unlinked. model: grace.begin.1 */
     uint64_t epoch = ouroi_atomic_fetch_add_seq_cst(&grace_epoch, 1) + 1;
     for (struct ouroi_thread *thread = ouroi_threads_first(); thread != NULL; thread = thread->next) {
-        /* [STATE grace] seq_cst, pairs with [STATE leave]: who is not running notes the epoch when it enters */
+        /* [STATE grace] seq_cst, pairs with [STATE leave]: who is not running notes the epoch when it enters.
+         * model: grace.begin.2 */
         uint32_t state = ouroi_atomic_load_seq_cst(&thread->state);
         if ((state & OUROI_STATE_MASK) == OUROI_RUNNING)
             ouroi_thread_request(thread, OUROI_REQUEST_GRACE);
@@ -269,12 +273,13 @@ uint64_t ouroi_grace_begin(void)
 bool ouroi_grace_passed(uint64_t epoch)
 {
     for (struct ouroi_thread *thread = ouroi_threads_first(); thread != NULL; thread = thread->next) {
-        /* [STATE grace] seq_cst, pairs with [STATE leave]: its reads before it left */
+        /* [STATE grace] seq_cst, pairs with [STATE leave]: its reads before it left. model: grace.pass.1 */
         uint32_t state = ouroi_atomic_load_seq_cst(&thread->state);
-        /* Who was stopped by the signal may be between a look at a slot and its look at the object. */
-        bool cut = (state & OUROI_STATE_MASK) == OUROI_STOPPED && OUROI_OWNED_GET(&thread->by_signal);
-        /* [GRACE look] acquire, pairs with [GRACE note]: its reads before it noted the epoch */
-        if (((state & OUROI_STATE_MASK) == OUROI_RUNNING || cut) && ouroi_atomic_load_acquire(&thread->grace) < epoch)
+        /* Who was stopped by the signal may be between a look at a slot and its look at the object, and may go on at any
+         * moment: so nobody passes by being STOPPED. */
+        bool is_away = (state & OUROI_STATE_MASK) == OUROI_BLOCKING || (state & OUROI_STATE_MASK) == OUROI_GONE;
+        /* [GRACE look] acquire, pairs with [GRACE note]: its reads before it noted the epoch. model: grace.pass.2 */
+        if (!is_away && ouroi_atomic_load_acquire(&thread->grace) < epoch)
             return false;
     }
     return true;
@@ -454,9 +459,9 @@ static int attach_locked(struct ouroi_thread *thread)
     if (!thread->listed) {
         thread->listed = true;
         thread->next = all_threads;
-        /* [NUMBER add] seq_cst, pairs with [NUMBER list] */
+        /* [NUMBER add] seq_cst, pairs with [NUMBER list]. model: grace.join.1 */
         ouroi_atomic_store_seq_cst(&all_threads, thread);
-        ouroi_grace_note(thread); /* again: now it is one that ouroi_grace_begin sees */
+        ouroi_grace_note(thread); /* again: now it is one that ouroi_grace_begin sees. model: grace.join.2 */
     }
     ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     return 0;
@@ -473,7 +478,7 @@ static OUROI_COLD struct ouroi_thread *register_self(void)
     ouroi_lock_release(&ouroi_registry_lock);
     /* Before, so that a failure undoes nothing; libc may allocate for it. */
     if (rc == 0 && pthread_setspecific(key, &ouro_self_) == 0) {
-        acquire_registry();
+        acquire_registry(); /* model: stop.come.1 */
         thread = take_struct_locked();
         if (thread != NULL && attach_locked(thread) != 0)
             thread = NULL;
@@ -515,7 +520,7 @@ void ouro_thread_unregister(void)
     if (ouroi_world_hooks.detach != NULL)
         ouroi_world_hooks.detach(thread);
     block(thread);
-    acquire_registry(); /* the world runs now */
+    acquire_registry(); /* the world runs now. model: stop.go.1 */
     leave_struct_locked(thread);
     ouroi_atomic_fetch_sub_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     ouroi_lock_release(&ouroi_registry_lock);

@@ -120,7 +120,7 @@ size_t ouroi_thread_count(void); /* that are registered */
 
 /* Grace periods, for memory that readers without a lock may still look at. The epoch goes up by ouroi_grace_begin, which asks
  * every running thread to pass a safepoint, and returns the number to wait for; ouroi_grace_passed says whether every thread
- * has since then been at a safepoint, in a blocking region or stopped at one; not by the signal. [GRACE] Neither waits. */
+ * has since then been at a safepoint or in a blocking region; a stop of the world is neither. [GRACE] Neither waits. */
 uint64_t ouroi_grace_begin(void);
 bool ouroi_grace_passed(uint64_t epoch);
 
