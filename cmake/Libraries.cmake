@@ -71,8 +71,9 @@ function(ouro_add_library name export_name dropin)
     endif()
 
     add_library(${name} SHARED $<TARGET_OBJECTS:${name}_objects>)
-    target_link_options(${name} PRIVATE ${ouro_link_options})
-    set_target_properties(${name} PROPERTIES
+    set(map "${PROJECT_SOURCE_DIR}/cmake/${name}.map")
+    target_link_options(${name} PRIVATE ${ouro_link_options} "-Wl,--version-script=${map}")
+    set_target_properties(${name} PROPERTIES LINK_DEPENDS "${map}"
         VERSION "${PROJECT_VERSION}" SOVERSION "${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}")
 
     set(whole "${CMAKE_CURRENT_BINARY_DIR}/${name}_whole.o")

@@ -160,6 +160,16 @@ static ouro_snapshot *load(const struct wishes *wishes, const char *path)
     return snapshot;
 }
 
+/* A copy without what a terminal would obey: a dump, and the programs it names, may come from anywhere. To be freed. */
+static char *printable(const char *text)
+{
+    char *copy = tool_format("%s", text);
+    for (char *at = copy; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?';
+    return copy;
+}
+
 static void say_sampling(const ouro_snapshot_info *info, char *text, size_t size)
 {
     if (info->sample_bytes == 0)
@@ -185,8 +195,10 @@ static void print_head(const struct wishes *wishes, const ouro_snapshot *snapsho
     char how[64];
     ouro_snapshot_get_info(snapshot, &info);
     say_sampling(&info, how, sizeof how);
-    printf("%s%s%s, process %llu, %s\n", tool_style(stdout, TOOL_BOLD), info.program, tool_style(stdout, TOOL_PLAIN),
+    char *program = printable(info.program);
+    printf("%s%s%s, process %llu, %s\n", tool_style(stdout, TOOL_BOLD), program, tool_style(stdout, TOOL_PLAIN),
            (unsigned long long)info.pid, snapshot_time(&info).text);
+    free(program);
     printf("%s in %s blocks, %s tracebacks of up to %u frames, %s\n", tool_bytes((double)info.size).text,
            tool_grouped(info.count).text, tool_grouped(info.traces).text, info.max_frames, how);
     if (old != NULL) {
@@ -199,11 +211,11 @@ static void print_head(const struct wishes *wishes, const ouro_snapshot *snapsho
 }
 
 /* FILE:LINE in at most PLACE_COLUMNS, its end where it is longer; to be freed. */
-static char *place_of(const char *file, unsigned line)
+static char *place_of(const char *name, unsigned line)
 {
-    char *place = file == NULL ? tool_format("?")
-                  : line != 0  ? tool_format("%s:%u", file, line)
-                               : tool_format("%s", file);
+    char *file = printable(name != NULL ? name : "?");
+    char *place = line != 0 ? tool_format("%s:%u", file, line) : tool_format("%s", file);
+    free(file);
     size_t length = strlen(place);
     if (length <= PLACE_COLUMNS)
         return place;
@@ -211,6 +223,13 @@ static char *place_of(const char *file, unsigned line)
     char *shorter = tool_format("...%s", slash != NULL ? slash : end);
     free(place);
     return shorter;
+}
+
+static void put_text(struct tool_table *table, const char *text, const char *after)
+{
+    char *copy = printable(text);
+    tool_table_cell(table, "%s%s", copy, after);
+    free(copy);
 }
 
 static void put_sums(struct tool_table *table, const ouro_trace_stat *stat, double total, bool difference)
@@ -232,16 +251,16 @@ static void put_sums(struct tool_table *table, const ouro_trace_stat *stat, doub
 static void put_names(struct tool_table *table, const ouro_trace_stat *stat, ouro_trace_key key)
 {
     if (key == OURO_BY_TYPE) {
-        tool_table_cell(table, "%s", stat->type != NULL ? stat->type : "(plain blocks)");
+        put_text(table, stat->type != NULL ? stat->type : "(plain blocks)", "");
         return;
     }
     if (key == OURO_BY_FILE) {
-        tool_table_cell(table, "%s", stat->file != NULL ? stat->file : "(no file)");
+        put_text(table, stat->file != NULL ? stat->file : "(no file)", "");
         return;
     }
     char *place = place_of(stat->file, stat->line);
     tool_table_cell(table, "%s", place);
-    tool_table_cell(table, "%s", stat->function != NULL ? stat->function : "(no frames)");
+    put_text(table, stat->function != NULL ? stat->function : "(no frames)", "");
     free(place);
 }
 
@@ -269,13 +288,15 @@ static void print_traceback(struct frame_table *names, size_t number, const ouro
                             bool difference)
 {
     const char *bold = tool_style(stdout, TOOL_BOLD), *plain = tool_style(stdout, TOOL_PLAIN);
+    char *type = stat->type != NULL ? printable(stat->type) : NULL;
     printf("%s#%zu  ", bold, number);
     if (difference)
         printf("%s%s  %+ld blocks, now ", stat->size_diff != 0 ? tool_signed_bytes((double)stat->size_diff).text : "=",
                plain, stat->count_diff);
     printf("%s%s in %s block%s, %s%s%s%s\n", tool_bytes((double)stat->size).text, plain, tool_grouped(stat->count).text,
-           stat->count == 1 ? "" : "s", tool_percent((double)stat->size, total).text, stat->type != NULL ? " [" : "",
-           stat->type != NULL ? stat->type : "", stat->type != NULL ? "]" : "");
+           stat->count == 1 ? "" : "s", tool_percent((double)stat->size, total).text, type != NULL ? " [" : "",
+           type != NULL ? type : "", type != NULL ? "]" : "");
+    free(type);
     struct tool_table *table = tool_table_new("<<", NULL);
     for (size_t i = first_shown(names, stat); i < stat->frame_count; i++) {
         const struct frame_names *frame = frame_names_of(names, stat->frames[i]);
@@ -284,7 +305,7 @@ static void print_traceback(struct frame_table *names, size_t number, const ouro
             char *place = place_of(symbol->file != NULL ? symbol->file : symbol->module, symbol->line);
             tool_table_cell(table, "%s", place);
             tool_table_style(table, TOOL_DIM);
-            tool_table_cell(table, "%s%s", symbol->function, k + 1 < frame->count ? " (inlined)" : "");
+            put_text(table, symbol->function, k + 1 < frame->count ? " (inlined)" : "");
             free(place);
         }
     }

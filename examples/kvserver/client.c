@@ -334,13 +334,20 @@ static void thread_accept(struct server_thread *thread)
     }
 }
 
+/* One thread at a time looks, and evicts no more than a part: what is counted under load is not exact. */
 static void thread_tick(void)
 {
+    static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
     db_expire_some(now_ms());
+    if (pthread_mutex_trylock(&turn) != 0)
+        return;
     ouro_alloc_stats stats;
     ouro_stats_get(&stats);
-    if (stats.allocated > options.max_memory)
-        db_evict(stats.allocated - options.max_memory);
+    if (stats.allocated > options.max_memory) {
+        size_t excess = stats.allocated - options.max_memory, part = options.max_memory / 8;
+        db_evict(excess < part ? excess : part);
+    }
+    pthread_mutex_unlock(&turn);
 }
 
 /* A client may be closed while events for it are still in hand: those come with its turn, so close only at the end. */

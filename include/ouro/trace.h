@@ -49,7 +49,7 @@ OURO_ATTR_EXPORT size_t ouro_trace_get_traceback(const void *ptr, void **frames,
 /* Snapshots. One thread at a time uses a snapshot; different ones are independent. None of these functions is a safepoint,
  * and to name lines takes seconds where programs are large: a registered thread calls them in a blocking region. Their
  * memory is not from the heap that is traced; what libdw, which names lines, needs is from the process's malloc. Equal
- * strings that one snapshot gives out have equal addresses. */
+ * strings that one snapshot gives out have equal addresses. Errors of all: NULL for a snapshot or a path is EINVAL. */
 typedef struct ouro_snapshot ouro_snapshot;
 
 /* What is known now; to be freed by the caller. O(blocks known). Threads: any.
@@ -62,7 +62,7 @@ OURO_ATTR_EXPORT void ouro_snapshot_free(ouro_snapshot *snapshot);
 typedef enum { OURO_BY_LINE, OURO_BY_FILE, OURO_BY_FUNCTION, OURO_BY_TYPE, OURO_BY_TRACEBACK } ouro_trace_key;
 
 /* One group of blocks. What the key does not say is NULL or 0: by file `file` alone, by type `type` alone.
- * file        as the compiler was called with, made absolute; without line numbers the path of the module, and line 0;
+ * file        absolute, where the debug information says so; without line numbers the path of the module, and line 0;
  *             NULL where no frame is outside the library, or in no module.
  * function    demangled; from the symbol table where there is no debug information; else MODULE+0xOFFSET, or 0xADDRESS.
  * type        of objects, as tools print it; NULL: plain blocks.

@@ -200,7 +200,8 @@ static OUROI_NOINLINE void *alloc_stashed(struct ouroi_heap *heap, unsigned size
 {
     size_t bytes = ouroi_class_bytes(size_class);
     void *p = NULL;
-    if (ouroi_atomic_load_relaxed(&heap->tracing) != OUROI_TRACING_ALL && ouroi_traced_chosen(bytes)) /* relaxed: see traced.c */
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
+    if (tracing != OUROI_TRACING_ALL && ouroi_traced_chosen(bytes))
         p = ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, type);
     return p != NULL ? p : pop_stash(heap, &heap->bins[size_class]);
 }
@@ -252,11 +253,15 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_
             return NULL;
         ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
         ouroi_heap_make_current(heap, size_class, pool);
-        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) /* relaxed: the same */
-            ouroi_traced_installed(heap, pool);
         if (heap->nodes)
             ouroi_nodes_note_young(heap, &pool->run);
-        ouroi_purger_poll(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
+        ouroi_heap_poll_purger(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
+        /* relaxed: the same */
+        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) {
+            ouroi_traced_installed(heap, pool);
+            if ((p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
+                return p;
+        }
     }
 }
 
@@ -268,13 +273,13 @@ struct request {
 
 static void *alloc_secure(size_t alignment, size_t size, struct request request)
 {
-    ouroi_purger_poll();
+    ouroi_heap_poll_purger();
     return ouroi_secure_alloc(alignment, size, request.asked, request.type);
 }
 
 static void *alloc_large(struct ouroi_heap *heap, size_t size, size_t alignment, bool zero, struct request request)
 {
-    ouroi_purger_poll();
+    ouroi_heap_poll_purger();
     if (OUROI_UNLIKELY(ouroi_traced_chosen(request.asked))) {
         void *p = ouroi_traced_alloc(heap, alignment, size, request.asked, zero, request.type);
         if (p != NULL)
@@ -287,7 +292,8 @@ static void *alloc_large(struct ouroi_heap *heap, size_t size, size_t alignment,
 OUROI_INLINE void *alloc_at_once(size_t size)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
-    if (OUROI_LIKELY(ouroi_atomic_load_relaxed(&heap->tracing) != OUROI_TRACING_ALL) || size > OUROI_SMALL_MAX) /* relaxed: see traced.c */
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
+    if (OUROI_LIKELY(tracing != OUROI_TRACING_ALL) || size > OUROI_SMALL_MAX)
         return NULL;
     size_t bytes = ouroi_class_bytes(ouroi_class_of(size));
     return ouroi_traced_chosen(bytes) ? ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, NULL) : NULL;
@@ -433,8 +439,7 @@ void *ouroi_heap_realloc(void *p, size_t size)
     if (run->kind == OUROI_RUN_POOL) {
         old = ouroi_pool_of(run)->block_bytes;
         /* Where all is traced the block moves to where it can be. */
-        if (size <= old && (old <= 128 || size > old / 2) &&
-            !(traced && ouroi_traced_mode() == OUROI_TRACING_ALL))
+        if (size <= old && (old <= 128 || size > old / 2) && !(traced && ouroi_traced_mode() == OUROI_TRACING_ALL))
             return p;
     } else {
         old = run->bytes;

@@ -129,7 +129,8 @@ unsigned ouroi_heap_check(void)
     for (unsigned c = 1; heap != &ouroi_heap_empty && c < OUROI_CLASSES; c++) {
         size_t bytes = ouroi_class_bytes(c);
         const struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
-        const struct ouroi_pool *face = ouroi_atomic_load_relaxed(&heap->bins[c].current); /* relaxed: [TRACE-FACE] */
+        /* relaxed: see [TRACE-FACE] in traced.c */
+        const struct ouroi_pool *face = ouroi_atomic_load_relaxed(&heap->bins[c].current);
         if ((face != none && face != heap->bins[c].pool) ||
             (face != none && bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != face)) {
             ouroi_warn("check: size class %zu: direct and bin name different pools", bytes);

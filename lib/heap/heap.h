@@ -22,8 +22,8 @@
 #define OUROI_ALIGN ((size_t)16)
 
 struct ouroi_bin {
-    struct ouroi_pool *current; /* `pool`, or the empty one */
-    struct ouroi_pool *pool;    /* whose blocks are handed out */
+    struct ouroi_pool *current;      /* `pool`, or the empty one */
+    struct ouroi_pool *pool;         /* whose blocks are handed out */
     struct ouroi_pool *first, *last; /* partial pools: the one claimed last is last */
     struct ouroi_block *stash;       /* freed blocks of full pools that this thread filled, and that nobody owns; their
                                         pools count them as used */
@@ -58,8 +58,8 @@ struct ouroi_heap {
     bool used;                    /* has a thread */
     /* A thread's second heap, for tracked objects. */
     bool nodes;
-    bool young_lost;  /* there was no memory for `young`: any run may hold young objects */
-    uint32_t number;              /* of the heap, in the order that they were made */
+    bool young_lost; /* there was no memory for `young`: any run may hold young objects */
+    uint32_t number; /* of the heap, in the order that they were made */
     /* Tracing: see traced.c. */
     uint32_t tracing;              /* enum ouroi_tracing, as of the last switch */
     struct ouroi_sampler *sampler; /* NULL: not needed yet */

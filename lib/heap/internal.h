@@ -6,6 +6,16 @@
 
 struct ouro_heap; /* see region.c */
 
+/* ouroi_purger_poll; what a new thread costs libc is not the program's. */
+OUROI_INLINE void ouroi_heap_poll_purger(void)
+{
+    if (OUROI_LIKELY(ouroi_atomic_load_relaxed(&ouroi_purger_wanted) == 0)) /* relaxed: a hint */
+        return;
+    ouroi_trace_paused++;
+    ouroi_purger_start();
+    ouroi_trace_paused--;
+}
+
 /* A heap for the calling thread, or NULL: no memory, or the thread is past its end. */
 struct ouroi_heap *ouroi_heap_attach(void);
 /* Whether the calling thread has passed the last round of its destructors. */

@@ -60,7 +60,7 @@ void ouroi_nodes_adopt_large(struct ouroi_heap *heap, struct ouroi_run *run)
 
 void *ouroi_nodes_alloc_large(struct ouroi_heap *heap, size_t size, size_t asked, const char *type)
 {
-    ouroi_purger_poll();
+    ouroi_heap_poll_purger();
     if (OUROI_UNLIKELY(ouroi_traced_chosen(asked))) {
         void *traced = ouroi_traced_alloc(heap, OUROI_ALIGN, size, asked, true, type);
         if (traced != NULL)

@@ -14,8 +14,8 @@
 #include "heap/internal.h"
 
 enum {
-    MARKS = 16,          /* a pool of more than one slice has at most 15 blocks; a smaller one more than that at odds of none */
-    FAR = 1 << 29,       /* blocks to the next chosen one, at most */
+    MARKS = 16, /* a pool of more than one slice has at most 15 blocks; a smaller one more than that at odds of none */
+    FAR = 1 << 29, /* blocks to the next chosen one, at most */
 };
 
 struct ouroi_sampler {

@@ -269,9 +269,10 @@ static OUROI_NOINLINE void *alloc_traced(size_t alignment, size_t size, size_t a
 {
     struct ouroi_site site;
     size_t lead = alignment < HEADER_BYTES ? HEADER_BYTES : alignment;
-    size_t small = size <= PTRDIFF_MAX - TAIL_BYTES && alignment <= PTRDIFF_MAX / 4 && size + TAIL_BYTES <= PTRDIFF_MAX - lead
-                       ? ouroi_class_aligned(lead, lead + size + TAIL_BYTES)
-                       : 0;
+    size_t small =
+        size <= PTRDIFF_MAX - TAIL_BYTES && alignment <= PTRDIFF_MAX / 4 && size + TAIL_BYTES <= PTRDIFF_MAX - lead
+            ? ouroi_class_aligned(lead, lead + size + TAIL_BYTES)
+            : 0;
     bool chosen = ouroi_traced_chosen(small != 0 ? small : asked);
     if (chosen)
         ouroi_traced_site(&site, type);
@@ -304,7 +305,8 @@ void ouroi_secure_look(const void *p, struct ouroi_run *run, void (*fn)(uint64_t
     char *start, *end;
     ouroi_lock_acquire(&lock);
     slot_of(p, run, &start, &end);
-    if (run->kind != OUROI_RUN_POOL || ((uintptr_t)p - run->start) / ouroi_pool_of(run)->block_bytes < ouroi_pool_of(run)->capacity)
+    if (run->kind != OUROI_RUN_POOL ||
+        ((uintptr_t)p - run->start) / ouroi_pool_of(run)->block_bytes < ouroi_pool_of(run)->capacity)
         fn(ouroi_traced_token(run, p), arg);
     ouroi_lock_release(&lock);
 }

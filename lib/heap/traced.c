@@ -55,8 +55,9 @@ static struct large_trace *large_trace_of(struct ouroi_run *run)
 /* relaxed, these three: a switch takes effect some time; what belongs together is looked at under the region's lock */
 enum ouroi_tracing ouroi_traced_mode(void)
 {
-    return ouroi_trace_paused != 0 ? OUROI_TRACING_OFF
-                                   : (enum ouroi_tracing)ouroi_atomic_load_relaxed(&tracing_now); /* relaxed: see above */
+    return ouroi_trace_paused != 0
+               ? OUROI_TRACING_OFF
+               : (enum ouroi_tracing)ouroi_atomic_load_relaxed(&tracing_now); /* relaxed: see above */
 }
 
 static size_t mean(void)
@@ -106,7 +107,8 @@ static struct ouro_heap *region_of(const struct ouroi_heap *heap)
     return region != NULL ? region : ouroi_region_new_traced(slot, heap->nodes);
 }
 
-void *ouroi_traced_alloc(struct ouroi_heap *heap, size_t alignment, size_t bytes, size_t asked, bool zero, const char *type)
+void *ouroi_traced_alloc(struct ouroi_heap *heap, size_t alignment, size_t bytes, size_t asked, bool zero,
+                         const char *type)
 {
     struct ouroi_site site;
     struct ouro_heap *region = region_of(heap);
@@ -277,7 +279,8 @@ void ouroi_traced_drop(struct ouroi_ledger *ledger, struct ouroi_traced_record r
 
 void ouroi_traced_heap_begins(struct ouroi_heap *heap)
 {
-    uint32_t now = ouroi_atomic_load_relaxed(&tracing_now); /* relaxed: under the lock of the list of heaps, as switch_heap */
+    uint32_t now =
+        ouroi_atomic_load_relaxed(&tracing_now); /* relaxed: under the lock of the list of heaps, as switch_heap */
     if (now == OUROI_TRACING_SAMPLED && mean() < LISTS_LEAST)
         now = OUROI_TRACING_ALL;
     ouroi_atomic_store_relaxed(&heap->tracing, now); /* relaxed: the caller's thread uses it next */
@@ -286,7 +289,8 @@ void ouroi_traced_heap_begins(struct ouroi_heap *heap)
 static void switch_heap(struct ouroi_heap *heap, void *arg)
 {
     const uint32_t *tracing = arg;
-    ouroi_atomic_exchange_seq_cst(&heap->tracing, *tracing); /* [TRACE-FACE switch] seq_cst, pairs with [TRACE-FACE owner] */
+    /* [TRACE-FACE switch] seq_cst, pairs with [TRACE-FACE owner] */
+    ouroi_atomic_exchange_seq_cst(&heap->tracing, *tracing);
     for (unsigned c = 1; *tracing != OUROI_TRACING_OFF && c < OUROI_CLASSES; c++)
         set_face(heap, c, ouroi_heap_empty.bins[0].pool);
 }

@@ -113,16 +113,36 @@ static uint64_t read_pointer(struct reader *reader, uint8_t encoding)
     uintptr_t here = (uintptr_t)reader->at;
     uint64_t value;
     switch (encoding & 0x0f) {
-    case 0x00: value = read_bytes(reader, sizeof(void *)); break;
-    case 0x01: value = read_uleb(reader); break;
-    case 0x02: value = read_bytes(reader, 2); break;
-    case 0x03: value = read_bytes(reader, 4); break;
-    case 0x04: value = read_bytes(reader, 8); break;
-    case 0x09: value = (uint64_t)read_sleb(reader); break;
-    case 0x0a: value = (uint64_t)(int64_t)(int16_t)read_bytes(reader, 2); break;
-    case 0x0b: value = (uint64_t)(int64_t)(int32_t)read_bytes(reader, 4); break;
-    case 0x0c: value = read_bytes(reader, 8); break;
-    default: reader->bad = true; return 0;
+    case 0x00:
+        value = read_bytes(reader, sizeof(void *));
+        break;
+    case 0x01:
+        value = read_uleb(reader);
+        break;
+    case 0x02:
+        value = read_bytes(reader, 2);
+        break;
+    case 0x03:
+        value = read_bytes(reader, 4);
+        break;
+    case 0x04:
+        value = read_bytes(reader, 8);
+        break;
+    case 0x09:
+        value = (uint64_t)read_sleb(reader);
+        break;
+    case 0x0a:
+        value = (uint64_t)(int64_t)(int16_t)read_bytes(reader, 2);
+        break;
+    case 0x0b:
+        value = (uint64_t)(int64_t)(int32_t)read_bytes(reader, 4);
+        break;
+    case 0x0c:
+        value = read_bytes(reader, 8);
+        break;
+    default:
+        reader->bad = true;
+        return 0;
     }
     if ((encoding & 0x70) == 0x10) /* relative to itself */
         value += here;
@@ -206,8 +226,12 @@ static bool run_register(struct program *program, struct state *state, struct re
         if (rule_of(state, reg) != NULL)
             *rule_of(state, reg) = *rule_of(&program->initial, reg);
         return true;
-    case DW_CFA_undefined: set_rule(state, read_uleb(reader), (struct rule){ UNDEFINED, 0 }); return true;
-    case DW_CFA_same_value: set_rule(state, read_uleb(reader), (struct rule){ SAME, 0 }); return true;
+    case DW_CFA_undefined:
+        set_rule(state, read_uleb(reader), (struct rule){ UNDEFINED, 0 });
+        return true;
+    case DW_CFA_same_value:
+        set_rule(state, read_uleb(reader), (struct rule){ SAME, 0 });
+        return true;
     case DW_CFA_register:
     case DW_CFA_val_offset:
         set_rule(state, read_uleb(reader), (struct rule){ OTHER, 0 });
@@ -222,7 +246,8 @@ static bool run_register(struct program *program, struct state *state, struct re
         set_rule(state, read_uleb(reader), (struct rule){ OTHER, 0 });
         skip(reader, read_uleb(reader));
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -238,11 +263,20 @@ static bool run_cfa(struct program *program, struct state *state, struct reader 
         set_cfa(state, read_uleb(reader));
         state->cfa_offset = read_sleb(reader) * program->data_align;
         return true;
-    case DW_CFA_def_cfa_register: set_cfa(state, read_uleb(reader)); return true;
-    case DW_CFA_def_cfa_offset: state->cfa_offset = (int64_t)read_uleb(reader); return true;
-    case DW_CFA_def_cfa_offset_sf: state->cfa_offset = read_sleb(reader) * program->data_align; return true;
-    case DW_CFA_def_cfa_expression: set_cfa_expression(state, reader); return true;
-    default: return false;
+    case DW_CFA_def_cfa_register:
+        set_cfa(state, read_uleb(reader));
+        return true;
+    case DW_CFA_def_cfa_offset:
+        state->cfa_offset = (int64_t)read_uleb(reader);
+        return true;
+    case DW_CFA_def_cfa_offset_sf:
+        state->cfa_offset = read_sleb(reader) * program->data_align;
+        return true;
+    case DW_CFA_def_cfa_expression:
+        set_cfa_expression(state, reader);
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -346,8 +380,9 @@ static struct ouroi_cfi cfi_of(const struct state *state)
         return cfi;
     }
     int64_t limit = (int64_t)1 << 27, near = 1 << 15;
-    if (state->cfa == CFA_OTHER || state->cfa_offset >= limit || state->cfa_offset < -limit || state->ra.what == OTHER ||
-        state->ra.offset >= near || state->ra.offset < -near || state->fp.offset >= near || state->fp.offset < -near)
+    if (state->cfa == CFA_OTHER || state->cfa_offset >= limit || state->cfa_offset < -limit ||
+        state->ra.what == OTHER || state->ra.offset >= near || state->ra.offset < -near || state->fp.offset >= near ||
+        state->fp.offset < -near)
         return cfi;
     cfi.kind = state->cfa == CFA_SP ? OUROI_CFI_SP : state->cfa == CFA_FP ? OUROI_CFI_FP : OUROI_CFI_FP_AT;
     cfi.cfa_offset = (int32_t)state->cfa_offset;

@@ -125,7 +125,7 @@ int ouro_snapshot_dump(ouro_snapshot *snapshot, const char *path)
 {
     struct ouroi_bytes bytes = { 0 };
     struct ouroi_out out;
-    int rc = ouroi_out_open(&out, path);
+    int rc = snapshot != NULL ? ouroi_out_open(&out, path) : -EINVAL;
     if (rc == 0) {
         put_all(&bytes, snapshot);
         if (bytes.error == 0)

@@ -35,9 +35,9 @@ static void write_all(struct ouroi_out *out, const uint8_t *bytes, size_t count)
 static int choose_place(struct ouroi_out *out, const char *path)
 {
     struct stat status;
-    size_t length = strlen(path);
+    size_t length = path != NULL ? strlen(path) : 0;
     if (length == 0)
-        return -ENOENT;
+        return path != NULL ? -ENOENT : -EINVAL;
     if (length + 32 > sizeof out->path)
         return -ENAMETOOLONG;
     memcpy(out->path, path, length + 1);

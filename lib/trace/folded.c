@@ -121,7 +121,7 @@ static int write_all(ouro_snapshot *snapshot, struct ouroi_out *out)
 int ouro_snapshot_write_folded(ouro_snapshot *snapshot, const char *path)
 {
     struct ouroi_out out;
-    int rc = ouroi_out_open(&out, path);
+    int rc = snapshot != NULL ? ouroi_out_open(&out, path) : -EINVAL;
     if (rc == 0)
         rc = ouroi_out_close(&out, write_all(snapshot, &out));
     if (rc != 0)

@@ -357,8 +357,8 @@ ouro_snapshot *ouro_snapshot_load(const char *path)
 {
     struct ouroi_array bytes = { 0 };
     ouro_snapshot *snapshot = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    int rc = fd < 0 ? -errno : read_file(fd, &bytes);
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY) : -1;
+    int rc = path == NULL ? -EINVAL : fd < 0 ? -errno : read_file(fd, &bytes);
     if (rc == 0)
         snapshot = ouroi_snapshot_parse(bytes.items, bytes.count, &rc);
     if (fd >= 0)

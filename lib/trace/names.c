@@ -117,7 +117,7 @@ uint32_t ouroi_names_first_outside(const ouro_snapshot *snapshot, const struct o
 size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_trace_symbol *symbols, size_t max)
 {
     uint32_t number;
-    int rc = ouroi_snapshot_find_address(snapshot, (uintptr_t)frame, &number);
+    int rc = snapshot != NULL ? ouroi_snapshot_find_address(snapshot, (uintptr_t)frame, &number) : -EINVAL;
     if (rc == 0)
         rc = ouroi_names_of(snapshot, number);
     if (rc != 0) {

@@ -279,7 +279,7 @@ int ouro_snapshot_write_pprof(ouro_snapshot *snapshot, const char *path)
 {
     struct ouroi_bytes profile = { 0 };
     struct ouroi_out out;
-    int rc = ouroi_out_open(&out, path);
+    int rc = snapshot != NULL ? ouroi_out_open(&out, path) : -EINVAL;
     if (rc == 0) {
         rc = make_profile(snapshot, &profile);
         if (rc == 0)

@@ -292,8 +292,9 @@ OUROI_INLINE uint64_t weight(const struct session *s, size_t slot)
 {
     if (OUROI_LIKELY(s->sample_bytes == 0))
         return (uint64_t)1 << ONE_BITS;
-    return slot <= OUROI_SMALL_MAX && ouroi_class_bytes(ouroi_class_of(slot)) == slot ? s->weights[ouroi_class_of(slot)]
-                                                                                     : weight_of(slot, s->sample_bytes);
+    return slot <= OUROI_SMALL_MAX && ouroi_class_bytes(ouroi_class_of(slot)) == slot
+               ? s->weights[ouroi_class_of(slot)]
+               : weight_of(slot, s->sample_bytes);
 }
 
 static uint64_t scaled(size_t size, uint64_t by)
@@ -340,7 +341,8 @@ static void forget(struct ouroi_ledger *ledger, uint64_t token, size_t size, siz
 static void find_site(struct ouroi_site *site)
 {
     uint64_t hash;
-    site->count = ouroi_unwind(site->frames, ouroi_atomic_load_relaxed(&max_frames_now), &hash); /* relaxed: a setting */
+    site->count =
+        ouroi_unwind(site->frames, ouroi_atomic_load_relaxed(&max_frames_now), &hash); /* relaxed: a setting */
     hash = (hash ^ (uintptr_t)site->type * 0x9e3779b97f4a7c15u) * 0x94d049bb133111ebu;
     site->hash = hash ^ hash >> 32;
 }
@@ -403,8 +405,10 @@ void ouroi_session_memory(size_t *current, size_t *peak)
 
 void ouroi_session_reset_peak(void)
 {
-    if (session != NULL)
-        ouroi_atomic_store_relaxed(&session->peak, ouroi_atomic_load_relaxed(&session->current)); /* relaxed: see above */
+    if (session == NULL)
+        return;
+    uint64_t now = ouroi_atomic_load_relaxed(&session->current); /* relaxed, both: counts on their own */
+    ouroi_atomic_store_relaxed(&session->peak, now);
 }
 
 uint64_t ouroi_session_lost(void)
@@ -463,8 +467,7 @@ ouro_snapshot *ouroi_session_snapshot(void)
     size_t bytes = ouroi_align_up((sums.count + 1) * sizeof *sums.of, ouroi_machine.page_bytes);
     int error;
     sums.of = ouroi_os.map(NULL, bytes, OUROI_MAP_ANYWHERE, &error);
-    ouro_snapshot *snapshot =
-        sums.of != NULL ? ouroi_snapshot_begin(session->max_frames, session->sample_bytes) : NULL;
+    ouro_snapshot *snapshot = sums.of != NULL ? ouroi_snapshot_begin(session->max_frames, session->sample_bytes) : NULL;
     if (snapshot != NULL) {
         ouroi_tracing_each(sum_ledger, &sums);
         if (fill(snapshot, &sums) != 0) {

@@ -330,7 +330,7 @@ void ouro_snapshot_get_info(const ouro_snapshot *snapshot, ouro_snapshot_info *i
 
 int ouro_snapshot_set_symbol_path(ouro_snapshot *snapshot, const char *folders)
 {
-    int rc = snapshot->named ? EBUSY : 0;
+    int rc = snapshot == NULL ? EINVAL : snapshot->named ? EBUSY : 0;
     const char *copy = NULL;
     if (rc == 0 && folders != NULL && (copy = ouroi_snapshot_string(snapshot, folders)) == NULL)
         rc = ENOMEM;

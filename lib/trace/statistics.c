@@ -296,7 +296,7 @@ static int statistics(ouro_snapshot *snapshot, ouro_trace_key key, struct ouroi_
 size_t ouro_snapshot_statistics(ouro_snapshot *snapshot, ouro_trace_key key, const ouro_trace_stat **stats)
 {
     struct ouroi_statistics *result;
-    int rc = (unsigned)key <= OURO_BY_TRACEBACK ? statistics(snapshot, key, &result) : -EINVAL;
+    int rc = snapshot != NULL && (unsigned)key <= OURO_BY_TRACEBACK ? statistics(snapshot, key, &result) : -EINVAL;
     *stats = rc == 0 ? result->stats : NULL;
     if (rc != 0)
         errno = -rc;
@@ -444,7 +444,8 @@ size_t ouro_snapshot_compare(ouro_snapshot *now, ouro_snapshot *before, ouro_tra
 {
     struct ouroi_statistics *one = NULL, *other = NULL;
     struct comparing comparing = { .now = now, .before = before, .key = key };
-    int rc = (unsigned)key <= OURO_BY_TRACEBACK ? statistics(now, key, &one) : -EINVAL;
+    bool good = now != NULL && before != NULL && (unsigned)key <= OURO_BY_TRACEBACK;
+    int rc = good ? statistics(now, key, &one) : -EINVAL;
     if (rc == 0)
         rc = statistics(before, key, &other);
     if (rc == 0)

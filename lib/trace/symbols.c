@@ -366,15 +366,25 @@ static const char *name_of(struct ouroi_symbols *symbols, Dwarf_Die *die)
     return dw->dwarf_attr_integrate(die, DW_AT_name, &attribute) != NULL ? dw->dwarf_formstring(&attribute) : NULL;
 }
 
-/* The path without `.`, `..` and doubled slashes, by its text alone. */
-static const char *tidy(struct ouroi_symbols *symbols, const char *path)
+/* The path as it is from the folder that the compiler ran in, without `.`, `..` and doubled slashes, by its text alone.
+ * Where that folder is not known by its whole path (Debian's libc), as it is. */
+static const char *tidy(struct ouroi_symbols *symbols, struct unit *unit, const char *path)
 {
-    char *out = symbols->file;
+    const struct ouroi_libdw *dw = symbols->dw;
+    char whole[PATH_MAX], *out = symbols->file;
+    Dwarf_Attribute attribute;
     size_t used = 0;
     if (path == NULL || strlen(path) + 1 >= sizeof symbols->file)
         return path;
-    if (path[0] != '/')
-        return strcpy(out, path);
+    if (path[0] != '/') {
+        const char *folder = dw->dwarf_attr_integrate(&unit->die, DW_AT_comp_dir, &attribute) != NULL
+                                 ? dw->dwarf_formstring(&attribute)
+                                 : NULL;
+        if (folder == NULL || folder[0] != '/' || strlen(folder) + strlen(path) + 2 > sizeof whole)
+            return strcpy(out, path);
+        ouroi_format(whole, sizeof whole, "%s/%s", folder, path);
+        path = whole;
+    }
     while (*path != '\0') {
         path += strspn(path, "/");
         size_t length = strcspn(path, "/");
@@ -482,7 +492,7 @@ int ouroi_symbols_find(struct ouroi_symbols *symbols, uint64_t at, int (*found)(
     struct ouroi_symbol symbol = { 0 };
     int line = 0;
     if (row != NULL && dw->dwarf_lineno(row, &line) == 0) {
-        symbol.file = tidy(symbols, dw->dwarf_linesrc(row, NULL, NULL));
+        symbol.file = tidy(symbols, unit, dw->dwarf_linesrc(row, NULL, NULL));
         symbol.line = symbol.file != NULL && line > 0 ? (unsigned)line : 0;
     }
     if (function == NULL) {
@@ -499,7 +509,7 @@ int ouroi_symbols_find(struct ouroi_symbols *symbols, uint64_t at, int (*found)(
         Dwarf_Files *files;
         bool known = dw->dwarf_getsrcfiles(&unit->die, &files, NULL) == 0;
         unsigned file = number_of(dw, &inlined[i], DW_AT_call_file);
-        symbol.file = known ? tidy(symbols, dw->dwarf_filesrc(files, file, NULL, NULL)) : NULL;
+        symbol.file = known ? tidy(symbols, unit, dw->dwarf_filesrc(files, file, NULL, NULL)) : NULL;
         symbol.line = symbol.file != NULL ? number_of(dw, &inlined[i], DW_AT_call_line) : 0;
     }
     symbol.function = name_of(symbols, function);

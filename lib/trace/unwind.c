@@ -72,7 +72,7 @@ static OUROI_NOINLINE uint64_t find_rule(uintptr_t ip, size_t at)
 OUROI_INLINE uint64_t rule_of(uintptr_t ip)
 {
     size_t at = (uint32_t)(ip * 0x9e3779b1u) >> (32 - RULE_BITS);
-    uint64_t rule = ouroi_atomic_load_relaxed(&rules[at].rule); /* relaxed: see the file head */
+    uint64_t rule = ouroi_atomic_load_relaxed(&rules[at].rule);                 /* relaxed: see the file head */
     if (OUROI_LIKELY((ouroi_atomic_load_relaxed(&rules[at].key) ^ rule) == ip)) /* relaxed: the same */
         return rule;
     return find_rule(ip, at);
@@ -186,7 +186,8 @@ static bool leave_by_pointer(struct frame *frame)
 static OUROI_NOINLINE bool leave_slowly(struct frame *frame, uint64_t rule)
 {
     uintptr_t cfa = (uintptr_t)((int64_t)(rule << 32) >> 36);
-    uintptr_t ra_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 48), fp_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 32);
+    uintptr_t ra_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 48),
+              fp_offset = (uintptr_t)(int64_t)(int16_t)(rule >> 32);
     bool fp_saved = (rule >> 3 & 1) != 0;
     switch (rule & 7) {
     case RULE_PLAIN:
@@ -194,17 +195,24 @@ static OUROI_NOINLINE bool leave_slowly(struct frame *frame, uint64_t rule)
         ra_offset = (uintptr_t)-8;
         fp_saved = fp_offset != 0;
         break;
-    case OUROI_CFI_SP: cfa += frame->sp; break;
-    case OUROI_CFI_FP: cfa += fp_of(frame); break;
+    case OUROI_CFI_SP:
+        cfa += frame->sp;
+        break;
+    case OUROI_CFI_FP:
+        cfa += fp_of(frame);
+        break;
     case OUROI_CFI_FP_AT:
         cfa += fp_of(frame);
         if (!may_read(cfa, frame))
             return false;
         cfa = word_at(cfa);
         break;
-    case OUROI_CFI_SIGNAL: return leave_signal(frame);
-    case OUROI_CFI_NONE: return leave_by_pointer(frame);
-    default: return false;
+    case OUROI_CFI_SIGNAL:
+        return leave_signal(frame);
+    case OUROI_CFI_NONE:
+        return leave_by_pointer(frame);
+    default:
+        return false;
     }
     uintptr_t ra_at = cfa + ra_offset, fp_at = cfa + fp_offset;
     if (cfa <= frame->sp || ra_at == cfa || !may_read(ra_at, frame))
@@ -239,14 +247,17 @@ OUROI_INLINE bool leave(struct frame *frame)
 
 /* Here: the registers as they are. */
 #if defined(__x86_64__)
-#define READ_REGISTERS(frame) \
-    __asm__ volatile("leaq 0(%%rip), %0\n\tmovq %%rsp, %1\n\tmovq %%rbp, %2" : "=r"((frame).ip), "=r"((frame).sp), "=r"((frame).fp))
+#define READ_REGISTERS(frame)                                                    \
+    __asm__ __volatile__("leaq 0(%%rip), %0\n\tmovq %%rsp, %1\n\tmovq %%rbp, %2" \
+                         : "=r"((frame).ip), "=r"((frame).sp), "=r"((frame).fp))
 #elif defined(__aarch64__)
-#define READ_REGISTERS(frame) \
-    __asm__ volatile("adr %0, .\n\tmov %1, sp\n\tmov %2, x29" : "=r"((frame).ip), "=r"((frame).sp), "=r"((frame).fp))
+#define READ_REGISTERS(frame)                                     \
+    __asm__ __volatile__("adr %0, .\n\tmov %1, sp\n\tmov %2, x29" \
+                         : "=r"((frame).ip), "=r"((frame).sp), "=r"((frame).fp))
 #else
 #define READ_REGISTERS(frame) \
-    ((frame) = (struct frame){ .sp = (uintptr_t)__builtin_frame_address(0), .fp = (uintptr_t)__builtin_frame_address(0) })
+    ((frame) =                \
+         (struct frame){ .sp = (uintptr_t)__builtin_frame_address(0), .fp = (uintptr_t)__builtin_frame_address(0) })
 #endif
 
 OUROI_NOINLINE size_t ouroi_unwind(void **frames, size_t max, uint64_t *hash)

@@ -19,9 +19,9 @@ enum ouroi_cfi_kind {
 };
 struct ouroi_cfi {
     uint8_t kind;
-    bool fp_saved;      /* at CFA + fp_offset */
-    bool ra_saved;      /* at CFA + ra_offset; else where the call left it */
-    int32_t cfa_offset; /* in bytes; 28 bits */
+    bool fp_saved;                /* at CFA + fp_offset */
+    bool ra_saved;                /* at CFA + ra_offset; else where the call left it */
+    int32_t cfa_offset;           /* in bytes; 28 bits */
     int32_t fp_offset, ra_offset; /* 16 bits */
 };
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import unittest
 import xml.etree.ElementTree
+import zlib
 
 from tool import on_terminal, ouro
 
@@ -88,7 +89,7 @@ class Snapshot(unittest.TestCase):
         first = text.split("#2")[0]
         self.assertRegex(first, r"#1  5\.72 MiB in 600 blocks, .*\[session\]")
         functions = re.findall(r"  (\w+)\n", first)
-        self.assertEqual(functions[:3], ["remember_session", "serve", "compare"])
+        self.assertEqual(functions[:3], ["remember_session", "serve", "serve_more"])
         self.assertIn("main", functions)
         second = text.split("#2")[1]
         self.assertRegex(second, rf"make_snapshot\.c:{line_of('texts')} +copy_text \(inlined\)\n")
@@ -254,6 +255,21 @@ class Snapshot(unittest.TestCase):
             self.assertEqual(self.fails(self.old, option, "/nonexistent/file"),
                              "ouro: /nonexistent/file: No such file or directory\n")
             self.assertIn("No space left on device", self.fails(self.old, option, "/dev/full"))
+
+    def test_a_dump_does_not_command_the_terminal(self):
+        with open(self.old, "rb") as file:
+            dump = bytearray(file.read())
+        at = dump.index(b"session")
+        dump[at + 1:at + 4] = b"\033[m"
+        dump[24:28] = bytes(4)
+        dump[24:28] = zlib.crc32(dump).to_bytes(4, "little")
+        hostile = self.path("hostile.ouro")
+        with open(hostile, "wb") as file:
+            file.write(dump)
+        for args in (("--by", "type"), ("--by", "traceback")):
+            text = self.show(hostile, *args)
+            self.assertIn("s?[mion", text)
+            self.assertNotIn("\033", text)
 
     # Names from elsewhere.
 
