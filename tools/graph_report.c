@@ -399,7 +399,7 @@ int graph_print_json(const struct graph_report *report)
     uint64_t roots = 0;
     for (uint32_t i = 0; i < graph->count; i++)
         roots += graph_is_root(graph, i);
-    printf("{\n  \"version\": 1, \"program\": ");
+    printf("{\n  \"schema\": 1, \"program\": ");
     graph_json_text(stdout, graph->program);
     printf(", \"library\": ");
     graph_json_text(stdout, graph->library);

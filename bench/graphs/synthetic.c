@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <ouro/gc.h>
 
@@ -117,6 +118,43 @@ static double collect_full(void)
     return now_s() - start;
 }
 
+/* Written to a file without a name, as a whole and while the world was stopped, which the file says itself. */
+static void run_dump(const char *name, unsigned workers, uint64_t count, unsigned repeat)
+{
+    double took[64], stopped[64];
+    FILE *file = tmpfile();
+    for (unsigned i = 0; file != NULL && i < repeat; i++) {
+        uint8_t info[64] = { 0 };
+        uint64_t pause_ns = 0;
+        size_t at = 0;
+        if (ftruncate(fileno(file), 0) != 0 || lseek(fileno(file), 0, SEEK_SET) != 0)
+            break;
+        double start = now_s();
+        if (ouro_gc_dump_graph(fileno(file)) != 0)
+            break;
+        took[i] = now_s() - start;
+        ssize_t got =
+            pread(fileno(file), info, sizeof info, 32); /* the payload of INFO: three numbers, of seven bits a byte */
+        for (unsigned number = 0; number < 2; number++)
+            while (at < (size_t)got && info[at++] >= 128)
+                continue;
+        for (unsigned shift = 0; shift < 64; shift += 7) {
+            pause_ns |= (uint64_t)(info[at] & 127) << shift;
+            if (at + 1 >= (size_t)got || info[at++] < 128)
+                break;
+        }
+        stopped[i] = (double)pause_ns / 1e9;
+        if (i + 1 < repeat)
+            continue;
+        report(name, "dumped", workers, median(took, repeat), count, 0);
+        report(name, "  world stopped", workers, median(stopped, repeat), count, 0);
+        fclose(file);
+        return;
+    }
+    perror("ouro-graphs: ouro_gc_dump_graph");
+    exit(1);
+}
+
 static void run_shape(size_t which, unsigned workers)
 {
     const char *name = shapes[which].name;
@@ -134,6 +172,7 @@ static void run_shape(size_t which, unsigned workers)
     for (unsigned i = 0; i < repeat; i++)
         took[i] = collect_full();
     report(name, "alive, full", workers, median(took, repeat), count, 0);
+    run_dump(name, workers, count, repeat);
     ouro_decref(root);
     double start = now_s();
     long collected = ouro_gc_collect(2);
@@ -179,7 +218,7 @@ static void run_young(void)
 void list_synthetic(FILE *file)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        fprintf(file, "  %-9s %s, 5 million nodes: alive, dead\n", shapes[i].name, shapes[i].what);
+        fprintf(file, "  %-9s %s, 5 million nodes: alive, dumped, dead\n", shapes[i].name, shapes[i].what);
     fputs("  young     a collection of 10^4 young objects beside 10 million old ones, and alone\n"
           "  cycles    10 million cycles of two, made and dropped, with automatic collection\n"
           "  trees     binary-trees\n"

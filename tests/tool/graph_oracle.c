@@ -3,6 +3,7 @@
  *
  * usage: graph_oracle [GRAPHS [SEED]]     prints the seed of what fails
  */
+#define _GNU_SOURCE
 #include "graph.h"
 
 #include <stdlib.h>

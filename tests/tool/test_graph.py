@@ -115,6 +115,7 @@ class Graph(unittest.TestCase):
 
     def test_known_graph_as_json(self):
         found = self.json("--top", "0", self.known())
+        self.assertEqual(found["schema"], 1)
         self.assertEqual((found["objects"], found["references"], found["roots"], found["reached"]), (6, 6, 1, 4))
         self.assertEqual((found["pid"], found["time"], found["pause_ns"]), (42, 1700000000, 1500000))
         self.assertEqual(found["program"], "a \"program\" </script>\\x0a")

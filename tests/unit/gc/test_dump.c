@@ -1,5 +1,6 @@
 /* unit/gc/test_dump.c: dumped graphs, read by the tool's reader, are the graphs that there were; with any number of workers,
  * while threads change other parts, and where memory runs out. */
+#define _GNU_SOURCE
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -82,9 +83,10 @@ static struct graph *dump(void)
 enum { OBJECTS = 30000, REFS_MOST = 40 };
 static struct made {
     ouro_object *object;
-    size_t held;
+    size_t held, from_untracked; /* references */
     size_t ref_count;
     ouro_object *refs[REFS_MOST];
+    size_t to[REFS_MOST]; /* the same, as places in `made` */
 } made[OBJECTS];
 
 static void make_one(struct made *one, size_t number)
@@ -101,19 +103,21 @@ static void make_one(struct made *one, size_t number)
     default:
         one->object = ouro_new(&node_type);
     }
-    struct made *before = made;
     for (size_t i = 0; i < (items != 0 ? items : 3) && number != 0; i++) {
-        ouro_object *to = before[draw(number)].object;
+        size_t place = draw(number);
+        ouro_object *to = made[place].object;
         if (draw(3) == 0 || (ouro_typeof(one->object) == &list_type && items == 0))
             continue;
         void **at = items != 0 ? (void **)ouro_items(one->object) + i : &((struct node *)one->object)->to[i];
         *at = ouro_newref(to);
+        one->to[one->ref_count] = place;
         one->refs[one->ref_count++] = to;
     }
     if (ouro_typeof(one->object) == &list_type && number != 0) {
-        ouro_object *to = before[draw(number)].object;
-        ((struct list *)one->object)->kept = ouro_newref(to);
-        one->refs[one->ref_count++] = to;
+        size_t place = draw(number);
+        ((struct list *)one->object)->kept = ouro_newref(made[place].object);
+        one->to[one->ref_count] = place;
+        one->refs[one->ref_count++] = made[place].object;
     }
 }
 
@@ -132,6 +136,10 @@ static void make(void)
         made[i].held = 1;
         for (; draw(20) == 0; made[i].held++)
             ouro_incref(made[i].object);
+        if (draw(300) == 0)
+            assert_int_equal(ouro_distribute(made[i].object), 0);
+        if (draw(300) == 0)
+            ouro_gc_untrack(made[i].object);
     }
 }
 
@@ -140,19 +148,31 @@ static void drop(void)
     for (size_t i = 0; i < OBJECTS; i++)
         for (; made[i].held != 0; made[i].held--)
             ouro_decref(made[i].object);
-    ouro_gc_collect(2);
+    while (ouro_gc_collect(2) > 0) /* one that is distributed may hold another */
+        continue;
+}
+
+/* References of untracked objects are from outside. */
+static void count_untracked(void)
+{
+    for (size_t i = 0; i < OBJECTS; i++)
+        made[i].from_untracked = 0;
+    for (size_t i = 0; i < OBJECTS; i++)
+        for (size_t k = 0; made[i].ref_count != 0 && !ouro_gc_is_tracked(made[i].object) && k < made[i].ref_count; k++)
+            made[made[i].to[k]].from_untracked++;
 }
 
 static void check(const struct graph *graph)
 {
     size_t there = 0;
+    count_untracked();
     assert_int_equal(graph->dangling, 0);
     for (size_t i = 0; i < OBJECTS; i++) {
         const struct made *one = &made[i];
         uint32_t at = graph_find(graph, (uintptr_t)one->object);
         if (at == GRAPH_NONE) { /* a leaf that nothing refers to */
             assert_ptr_equal(ouro_typeof(one->object), &leaf_type);
-            assert_int_equal(one->held, ouro_refcount(one->object));
+            assert_int_equal(one->held + one->from_untracked, ouro_refcount(one->object));
             continue;
         }
         there++;
@@ -164,13 +184,14 @@ static void check(const struct graph *graph)
         assert_int_equal(shape->block_bytes, ouro_block_size(one->object));
         assert_int_equal(graph->flags[at] & GRAPH_IMMORTAL, i == 0 ? GRAPH_IMMORTAL : 0);
         if (i != 0)
-            assert_int_equal(graph->outside[at], one->held);
+            assert_int_equal(graph->outside[at], one->held + one->from_untracked);
         else
             assert_in_range(graph->outside[at], 1, UINT32_MAX);
         int generation = ouro_gc_generation_of(one->object);
         assert_int_equal(graph->flags[at] & GRAPH_GENERATION, generation < 0 ? GRAPH_UNTRACKED : generation);
-        assert_int_equal(graph_degree(graph, at), one->ref_count);
-        for (size_t k = 0; k < one->ref_count; k++)
+        size_t listed = generation < 0 ? 0 : one->ref_count;
+        assert_int_equal(graph_degree(graph, at), listed);
+        for (size_t k = 0; k < listed; k++)
             assert_int_equal(graph_address(graph, graph_refs(graph, at)[k]), (uintptr_t)one->refs[k]);
     }
     assert_int_equal(graph->count, there);
@@ -246,6 +267,7 @@ static void while_threads_run(void **state)
     make();
     for (uintptr_t i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
+    count_untracked();
     for (unsigned round = 0; round < 10; round++) {
         struct graph *graph = dump();
         assert_int_equal(graph->dangling, 0);
@@ -254,8 +276,10 @@ static void while_threads_run(void **state)
             if (at == GRAPH_NONE)
                 continue;
             /* A thread may have a reference that it has not stored yet. */
-            assert_in_range(graph->outside[at], made[i].held, made[i].held + 3);
-            assert_int_equal(graph_degree(graph, at), made[i].ref_count);
+            size_t held = made[i].held + made[i].from_untracked;
+            assert_in_range(graph->outside[at], held, held + 3);
+            if (ouro_gc_is_tracked(made[i].object))
+                assert_int_equal(graph_degree(graph, at), made[i].ref_count);
         }
         graph_free(graph);
     }
@@ -264,6 +288,36 @@ static void while_threads_run(void **state)
         OURO_BLOCKING
             pthread_join(threads[i], NULL);
     drop();
+}
+
+/* From a finalizer that a collection runs: what that has found dead is there, and holds nothing up. */
+static struct graph *last_words;
+
+static void finalize(ouro_object *self)
+{
+    (void)self;
+    last_words = dump();
+}
+
+static ouro_type final_type = OURO_TYPE(struct node, .finalize = finalize, OURO_REFS(struct node, to[0], to[1], to[2]));
+
+static void from_a_finalizer(void **state)
+{
+    (void)state;
+    ouro_gc_disable();
+    struct node *dying = ouro_new(&final_type), *living = ouro_new(&node_type);
+    uintptr_t address = (uintptr_t)dying;
+    dying->to[0] = ouro_newref(dying);
+    dying->to[1] = ouro_newref(living);
+    ouro_decref(dying);
+    assert_int_equal(ouro_gc_collect(2), 1);
+    assert_non_null(last_words);
+    uint32_t at = graph_find(last_words, address), other = graph_find(last_words, (uintptr_t)living);
+    assert_int_equal(last_words->flags[at], GRAPH_UNTRACKED | GRAPH_DEAD | GRAPH_FINALIZED);
+    assert_int_equal(last_words->outside[at], 0);
+    assert_int_equal(last_words->outside[other], 2);
+    graph_free(last_words);
+    ouro_decref(living);
 }
 
 /* No memory. */
@@ -311,6 +365,7 @@ int main(void)
         cmocka_unit_test(whole),
         cmocka_unit_test(large),
         cmocka_unit_test(while_threads_run),
+        cmocka_unit_test(from_a_finalizer),
         cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
