@@ -193,6 +193,7 @@ void ouro_heap_destroy(ouro_heap *region)
             struct ouroi_pool *pool = ouroi_pool_of(run);
             pool->settled_frees += pool->used;
             pool->used = 0;
+            pool->linked = false;
             ouroi_pool_release(pool);
         } else {
             ouroi_large_free(run);
