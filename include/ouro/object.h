@@ -32,9 +32,9 @@ extern "C" {
 
 /* The header: 16 bytes, the first member of every object. Its members are the library's. */
 typedef struct ouro_object {
-    int32_t ouro_local_;   /* the owner's count */
-    uint16_t ouro_owner_;  /* the thread that may change it; 0: nobody */
-    uint16_t ouro_items_;  /* trailing items; 0xffff: that many or more, see the end of the block */
+    int32_t ouro_local_;  /* the owner's count */
+    uint16_t ouro_owner_; /* the thread that may change it; 0: nobody */
+    uint16_t ouro_items_; /* trailing items; 0xffff: that many or more, see the end of the block. Without: ouro.hpp's */
     uint64_t ouro_shared_; /* everybody's count, the type's number, flags */
 } ouro_object;
 

@@ -84,6 +84,7 @@ static void begin_pause(struct ouroi_cycle *cycle)
 {
     cycle->pause_began_ns = ouroi_os.now_ns();
     ouroi_world_stop();
+    ouroi_figures_note_stop(ouroi_os.now_ns() - cycle->pause_began_ns);
     ouroi_thread_each(merge, NULL);
 }
 
@@ -91,6 +92,7 @@ static void end_pause(struct ouroi_cycle *cycle)
 {
     ouroi_world_start();
     uint64_t pause_ns = ouroi_os.now_ns() - cycle->pause_began_ns;
+    ouroi_figures_note_pause(cycle->info.generation, pause_ns);
     cycle->info.pause_ns += pause_ns;
     cycle->longest_ns = pause_ns > cycle->longest_ns ? pause_ns : cycle->longest_ns;
     ouroi_object_drain(ouroi_thread_self); /* what merging has found dead */
@@ -214,6 +216,7 @@ static long run(int generation)
     ouroi_callbacks_call(OURO_GC_START, &cycle.info);
     int rc = run_cycle(&cycle);
     ouroi_stats_add(&cycle, &search, rc);
+    ouroi_figures_note_end(&cycle, &search, rc);
     ouroi_callbacks_call(OURO_GC_STOP, &cycle.info);
     ouroi_report_end(&cycle.info);
     ouroi_list_free(&cycle.uncollectable);

@@ -130,6 +130,16 @@ bool ouroi_finalizers_have_thread(void)
     return have;
 }
 
+void ouroi_finalizers_waiting(size_t *objects, size_t *batches)
+{
+    ouroi_lock_acquire(&queue_lock);
+    *objects = waiting.count;
+    *batches = 0;
+    for (const struct batch *batch = first_batch; batch != NULL; batch = batch->next)
+        ++*batches;
+    ouroi_lock_release(&queue_lock);
+}
+
 bool ouroi_finalizers_room(size_t count)
 {
     ouroi_lock_acquire(&queue_lock);

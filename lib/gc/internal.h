@@ -312,9 +312,16 @@ void ouroi_settings_read(void);
 void ouroi_settings_fork_prepare(void);
 void ouroi_settings_fork_done(bool child);
 
+/* figures.c: by who has the turn to collect. */
+void ouroi_figures_start(void);
+void ouroi_figures_note_stop(uint64_t ns);
+void ouroi_figures_note_pause(int generation, uint64_t ns);
+void ouroi_figures_note_end(const struct ouroi_cycle *cycle, const struct ouroi_search *search, int rc);
+
 /* finalizers.c: the thread for finalizers and callbacks. */
 bool ouroi_finalizers_have_thread(void);
-void ouroi_finalizers_revive(void);       /* before the world stops: it is made anew where a fork lost it */
+void ouroi_finalizers_revive(void); /* before the world stops: it is made anew where a fork lost it */
+void ouroi_finalizers_waiting(size_t *objects, size_t *batches);
 bool ouroi_finalizers_room(size_t count); /* world stopped */
 /* World stopped: gives over the objects, of which a reference to each is held. */
 void ouroi_finalizers_add(const struct ouroi_list *objects);

@@ -21,7 +21,7 @@ static struct ouroi_lock gc_lock = OUROI_LOCK_INIT(OUROI_RANK_GC);
 static struct callback *callbacks;
 static size_t callback_count, callback_room;
 static struct ouroi_list garbage;
-static ouro_gc_stats stats[OURO_GC_GENERATIONS];
+ouro_gc_stats ouroi_gc_totals[OURO_GC_GENERATIONS];
 static struct ouroi_gc_counts counts;
 static unsigned debug_flags, workers_asked;
 
@@ -129,7 +129,7 @@ void ouroi_garbage_add(const struct ouroi_list *objects)
 void ouro_gc_get_stats(ouro_gc_stats out[OURO_GC_GENERATIONS])
 {
     ouroi_lock_acquire(&gc_lock);
-    memcpy(out, stats, sizeof stats);
+    memcpy(out, ouroi_gc_totals, sizeof ouroi_gc_totals);
     ouroi_lock_release(&gc_lock);
 }
 
@@ -143,7 +143,7 @@ void ouroi_gc_count(struct ouroi_gc_counts *out)
 void ouroi_stats_add(const struct ouroi_cycle *cycle, const struct ouroi_search *search, int rc)
 {
     ouroi_lock_acquire(&gc_lock);
-    ouro_gc_stats *to = &stats[cycle->info.generation];
+    ouro_gc_stats *to = &ouroi_gc_totals[cycle->info.generation];
     to->collections += rc == 0;
     to->collected += cycle->info.collected;
     to->uncollectable += cycle->info.uncollectable;

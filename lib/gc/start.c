@@ -52,5 +52,6 @@ __attribute__((constructor(104))) static void gc_starts(void)
     ouroi_world_hooks.fork_parent = fork_parent;
     ouroi_world_hooks.fork_child = fork_child;
     ouroi_policy_start();
+    ouroi_figures_start();
     ouroi_settings_read();
 }

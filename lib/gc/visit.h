@@ -62,7 +62,8 @@ OUROI_INLINE uint64_t ouroi_count_object(struct ouroi_searcher *searcher, ouro_o
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
     const uint64_t special = OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_;
-    uint32_t less_one = (uint32_t)(shared >> 32) - (uint32_t)(OURO_SHARED_ZERO_ >> 32) + (uint32_t)obj->ouro_local_ - 1;
+    uint32_t local = (uint32_t)OUROI_OWNED_GET_PLAIN(&obj->ouro_local_); /* of a free block, anything */
+    uint32_t less_one = (uint32_t)(shared >> 32) - (uint32_t)(OURO_SHARED_ZERO_ >> 32) + local - 1;
     if (OUROI_UNLIKELY((shared & special) != OURO_FLAG_ALIVE_ || less_one >= OUROI_COUNT_MAX)) {
         ouroi_count_special(searcher, obj, state);
         return 0;

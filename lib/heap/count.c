@@ -9,24 +9,38 @@
 static void count_run(struct ouroi_run *run, void *arg)
 {
     struct ouroi_heap_counts *counts = arg;
+    unsigned node = run->node % OUROI_NODES_MAX;
+    bool in_region = OUROI_OWNED_GET(&ouroi_run_member(run)->heap) != NULL;
     if (run->kind != OUROI_RUN_POOL) {
+        size_t bytes = OUROI_OWNED_GET(&run->bytes);
         counts->large_blocks++;
-        counts->large_bytes += OUROI_OWNED_GET(&run->bytes);
+        counts->large_bytes += bytes;
+        counts->node_large_blocks[node]++;
+        counts->node_large_bytes[node] += bytes;
+        counts->region_large_blocks += in_region;
         return;
     }
+    counts->node_pools[node]++;
+    counts->node_pool_bytes[node] += run->bytes;
+    counts->region_pools += in_region;
     struct ouroi_pool *pool = ouroi_pool_of(run);
     unsigned c = run->size_class;
     uint64_t word = ouroi_atomic_load_relaxed(&pool->remote); /* relaxed: see the file head */
     uint32_t armed = OUROI_OWNED_GET(&pool->armed), done = armed - OUROI_OWNED_GET(&pool->countdown);
     uint64_t frees = OUROI_OWNED_GET(&pool->settled_frees) + done;
     uint64_t used = OUROI_OWNED_GET(&pool->used) - done;
-    if (armed == OUROI_ARMED_CURRENT && OUROI_RACES_SEEN)
+    bool current = OUROI_OWNED_GET(&pool->current);
+    if (current && OUROI_RACES_SEEN)
         used = OUROI_OWNED_GET(&pool->seen_allocs) - frees;
-    else if (armed == OUROI_ARMED_CURRENT)
+    else if (current)
         used = OUROI_OWNED_GET(&pool->carved) - ouroi_pool_listed(pool);
+    if (used > pool->capacity) { /* read while its owner was at it: what was read does not belong together */
+        used = pool->capacity;
+        frees = OUROI_OWNED_GET(&pool->settled_frees);
+    }
     uint64_t remote = ouroi_remote_count(word);
     if ((word & OUROI_REMOTE_OWNED) == 0)
-        remote = used - remote;
+        remote = used < remote ? 0 : used - remote;
     counts->allocs[c] += frees + used;
     counts->frees[c] += frees + remote;
     counts->remote_frees += OUROI_OWNED_GET(&pool->remote_frees) + remote;
@@ -37,18 +51,25 @@ static void count_batches(struct ouroi_heap *heap, void *arg)
 {
     struct ouroi_heap_counts *counts = arg;
     for (unsigned i = 0; i < OUROI_BATCHES; i++) {
-        if (OUROI_OWNED_GET(&heap->batches[i].pool) == NULL)
+        const struct ouroi_batch *batch = &heap->batches[i];
+        if (OUROI_OWNED_GET(&batch->pool) == ouroi_heap_empty.batches[0].pool)
             continue;
-        uint32_t count = OUROI_OWNED_GET(&heap->batches[i].count);
-        counts->frees[OUROI_OWNED_GET(&heap->batches[i].size_class)] += count;
+        uint32_t count = (uint16_t)(OUROI_OWNED_GET(&batch->full) - OUROI_OWNED_GET(&batch->room));
+        counts->frees[OUROI_OWNED_GET(&batch->size_class)] += count;
         counts->remote_frees += count;
+        counts->batched += count;
     }
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         uint64_t both = OUROI_OWNED_GET(&heap->bins[c].unstashed);
         counts->allocs[c] += both;
-        counts->frees[c] += both + OUROI_OWNED_GET(&heap->bins[c].stashed);
+        uint32_t stashed = OUROI_OWNED_GET(&heap->bins[c].stashed);
+        counts->frees[c] += both + stashed;
+        counts->stashed += stashed;
     }
+    counts->partial_bytes += OUROI_OWNED_GET(&heap->partial_bytes);
     counts->threads += heap->used && !heap->nodes;
+    counts->object_heaps += heap->used && heap->nodes;
+    counts->idle_heaps += !heap->used;
 }
 
 void ouroi_heap_count(struct ouroi_heap_counts *counts)
@@ -56,6 +77,7 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
     memset(counts, 0, sizeof *counts);
     ouroi_arena_each_run(count_run, counts);
     ouroi_heap_each(count_batches, counts);
+    counts->regions = ouroi_region_count();
     if (ouroi_options.secure)
         ouroi_secure_count(counts);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
@@ -64,6 +86,10 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
         counts->allocs[c] += gone;
         counts->frees[c] += gone;
         counts->remote_frees += ouroi_atomic_load_relaxed(&totals->remote_frees);
+        if (counts->frees[c] > counts->allocs[c]) /* while threads work: one was seen before the other */
+            counts->allocs[c] = counts->frees[c];
+        if (counts->frees[c] > counts->allocs[c]) /* the same, of several pools */
+            counts->frees[c] = counts->allocs[c];
         counts->small_bytes += (size_t)(counts->allocs[c] - counts->frees[c]) * ouroi_class_bytes(c);
     }
 }
@@ -102,7 +128,11 @@ unsigned ouroi_heap_check(void)
     struct ouroi_heap *heap = ouroi_heap_self;
     for (unsigned c = 1; heap != &ouroi_heap_empty && c < OUROI_CLASSES; c++) {
         size_t bytes = ouroi_class_bytes(c);
-        if (bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != heap->bins[c].current) {
+        const struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+        /* relaxed: see [TRACE-FACE] in traced.c */
+        const struct ouroi_pool *face = ouroi_atomic_load_relaxed(&heap->bins[c].current);
+        if ((face != none && face != heap->bins[c].pool) ||
+            (face != none && bytes <= OUROI_DIRECT_MAX && heap->direct[bytes / 16] != face)) {
             ouroi_warn("check: size class %zu: direct and bin name different pools", bytes);
             check.bad++;
         }

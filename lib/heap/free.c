@@ -1,31 +1,32 @@
 /* heap/free.c: frees of blocks that the calling thread does not own, of large ones, and of what is none.
  *
  * Owns        batches of blocks on their way to other threads' pools.
- * Invariants  a batch holds blocks of one pool, fewer than `room`; that pool cannot vanish, as they count as used.
+ * Invariants  a batch holds blocks of one pool, fewer than its `batch_room`; that pool cannot vanish, as they count as used.
  * Sync        [REMOTE-FREE push] in pool/pool.c, once a batch.
  * Source      Li, Parkinson et al. 2024, "BatchIt": blocks freed in a row tend to be of few pools.
  */
 #include "heap/internal.h"
 
-enum {
-    BATCH_BLOCKS = 32,
-    BATCH_BYTES = 16 << 10,
-    LONE_FREES = 64,
-};
+enum { LONE_FREES = 64 };
 
 static __thread unsigned lone_frees __attribute__((tls_model("initial-exec")));
 
-static void flush_batch(struct ouroi_batch *batch)
+static bool is_under_way(const struct ouroi_batch *batch)
+{
+    return batch->pool != ouroi_heap_empty.batches[0].pool;
+}
+
+static OUROI_NOINLINE void flush_batch(struct ouroi_batch *batch)
 {
     struct ouroi_pool *pool = batch->pool;
-    OUROI_OWNED_SET(&batch->pool, NULL);
-    ouroi_pool_push(pool, batch->head, batch->tail, batch->count);
+    OUROI_OWNED_SET(&batch->pool, ouroi_heap_empty.batches[0].pool);
+    ouroi_pool_push(pool, batch->head, batch->tail, (uint16_t)(batch->full - batch->room));
 }
 
 void ouroi_heap_flush_batches(struct ouroi_heap *heap)
 {
     for (unsigned i = 0; i < OUROI_BATCHES; i++)
-        if (heap->batches[i].pool != NULL)
+        if (is_under_way(&heap->batches[i]))
             flush_batch(&heap->batches[i]);
 }
 
@@ -39,30 +40,34 @@ OUROI_INLINE struct ouroi_batch *batch_of(struct ouroi_heap *heap, const struct 
 }
 _Static_assert(sizeof(struct ouroi_batch) == 32, "batch_of");
 
+OUROI_INLINE void add_to_batch(struct ouroi_batch *batch, struct ouroi_pool *pool, struct ouroi_block *block)
+{
+    block->next = batch->head;
+    block->key = pool;
+    batch->head = block;
+    uint16_t room = (uint16_t)(batch->room - 1);
+    OUROI_OWNED_SET(&batch->room, room);
+    if (OUROI_UNLIKELY(room == 0))
+        flush_batch(batch);
+}
+
 /* Adds a block of a pool that the caller does not own to its batch. */
 static void batch_block(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
 {
     struct ouroi_batch *batch = batch_of(heap, pool);
-    block->key = pool;
     if (batch->pool == pool) {
-        block->next = batch->head;
-        batch->head = block;
-        batch->room--;
-        OUROI_OWNED_ADD(&batch->count, 1);
-    } else {
-        if (batch->pool != NULL)
-            flush_batch(batch);
-        uint32_t room = BATCH_BYTES / pool->block_bytes;
-        room = room > BATCH_BLOCKS ? BATCH_BLOCKS : room;
-        block->next = NULL;
-        batch->head = batch->tail = block;
-        batch->room = (uint16_t)(room > 0 ? room - 1 : 0);
-        OUROI_OWNED_SET(&batch->size_class, pool->run.size_class);
-        OUROI_OWNED_SET(&batch->count, 1);
-        OUROI_OWNED_SET(&batch->pool, pool);
+        add_to_batch(batch, pool, block);
+        return;
     }
-    if (batch->room == 0)
+    if (is_under_way(batch))
         flush_batch(batch);
+    batch->head = NULL;
+    batch->tail = block;
+    OUROI_OWNED_SET(&batch->room, pool->batch_room);
+    OUROI_OWNED_SET(&batch->full, pool->batch_room);
+    OUROI_OWNED_SET(&batch->size_class, pool->run.size_class);
+    OUROI_OWNED_SET(&batch->pool, pool);
+    add_to_batch(batch, pool, block);
 }
 
 /* Keeps a block of a full pool that this thread was the last owner of, whoever is now: the block counts as used. */
@@ -133,6 +138,10 @@ static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct 
 
 void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *run)
 {
+    if (OUROI_UNLIKELY(ouroi_run_member(run)->heap != NULL)) { /* traced */
+        ouroi_region_free(p, run);
+        return;
+    }
     if (run->kind != OUROI_RUN_POOL) {
         ouroi_large_free(run);
         return;
@@ -157,16 +166,21 @@ void ouroi_heap_flush_stashes(struct ouroi_heap *heap)
     }
 }
 
-/* Of a pool that the caller does not own, and that has no batch with room. */
-static OUROI_NOINLINE void free_unbatched(struct ouroi_heap *heap, struct ouroi_pool *pool, struct ouroi_block *block)
+/* Of a run that the caller does not own, and that has no batch under way; or a second free. */
+static OUROI_NOINLINE void free_unbatched(struct ouroi_heap *heap, struct ouroi_run *run, struct ouroi_block *block)
 {
-    /* relaxed: only this thread makes itself a pool's home; runs of other kinds have none, nor have pools of regions */
-    if (ouroi_atomic_load_relaxed(&pool->home) != heap) {
+    struct ouroi_pool *pool = ouroi_pool_of(run);
+    if (OUROI_UNLIKELY(run == NULL || heap == &ouroi_heap_empty) || run->kind != OUROI_RUN_POOL ||
+        pool->batch_room == 0 || (!OURO_DROPIN && run->nodes) ||
+        OUROI_UNLIKELY(block->key == pool || !ouroi_pool_is_block(pool, block))) {
         ouroi_heap_free_slow(block);
         return;
     }
-    OURO_ASSERT(ouroi_pool_is_block(pool, block) && ouroi_pool_mark(pool, block, false));
-    if (!stash_block(heap, pool, block))
+    OURO_ASSERT(ouroi_pool_mark(pool, block, false));
+    /* relaxed: only this thread makes itself a pool's home */
+    if (ouroi_atomic_load_relaxed(&pool->home) != heap)
+        batch_block(heap, pool, block);
+    else if (!stash_block(heap, pool, block))
         free_home(heap, pool, block);
 }
 
@@ -176,21 +190,13 @@ void ouroi_heap_free_remote(void *p, struct ouroi_run *run)
     struct ouroi_pool *pool = ouroi_pool_of(run);
     struct ouroi_batch *batch = batch_of(heap, pool);
     struct ouroi_block *block = p;
-    if (OUROI_UNLIKELY(run == NULL || block->key == pool)) {
-        ouroi_heap_free_slow(p);
-        return;
-    }
-    /* A batch of this pool under way says that it is one of another thread's. Slots of no batch have no pool. */
-    if (OUROI_LIKELY(batch->pool == pool && batch->room > 1)) {
+    /* A batch of this pool under way says that it is one of another thread's. */
+    if (OUROI_LIKELY(batch->pool == pool && block->key != pool)) {
         OURO_ASSERT(ouroi_pool_is_block(pool, block) && ouroi_pool_mark(pool, block, false));
-        block->next = batch->head;
-        block->key = pool;
-        batch->head = block;
-        OUROI_OWNED_ADD(&batch->count, 1);
-        batch->room--;
+        add_to_batch(batch, pool, block);
         return;
     }
-    free_unbatched(heap, pool, block);
+    free_unbatched(heap, run, block);
 }
 
 void ouroi_heap_bad_free(const void *p, struct ouroi_run *run, const char *what)
@@ -214,7 +220,7 @@ static void look_in_batches(struct ouroi_heap *heap, void *arg)
     for (unsigned i = 0; i < OUROI_BATCHES; i++) {
         const struct ouroi_batch *batch = &heap->batches[i];
         const struct ouroi_block *block = batch->pool == find->pool ? batch->head : NULL;
-        for (unsigned n = 0; n < BATCH_BLOCKS && ouroi_pool_is_block(find->pool, block); n++, block = block->next)
+        for (unsigned n = 0; n < OUROI_BATCH_BLOCKS && ouroi_pool_is_block(find->pool, block); n++, block = block->next)
             find->found |= block == find->block;
     }
     const struct ouroi_block *stashed = heap->bins[find->pool->run.size_class].stash;
@@ -322,10 +328,11 @@ static void flush_heap(struct ouroi_heap *heap)
             ouroi_heap_remove_partial(heap, pool);
             ouroi_pool_release(pool);
         }
-        struct ouroi_pool *pool = heap->bins[c].current;
+        struct ouroi_pool *pool = heap->bins[c].pool;
         if (pool == ouroi_heap_empty.bins[0].current)
             continue;
-        ouroi_pool_collect(pool);
+        if (ouroi_pool_collect(pool))
+            ouroi_traced_installed(heap, pool);
         if (ouroi_pool_used(pool) == 0) {
             ouroi_heap_make_current(heap, c, ouroi_heap_empty.bins[0].current);
             ouroi_pool_arm(pool, 0);

@@ -25,8 +25,8 @@ static int attach(struct ouroi_thread *thread)
     OUROI_OWNED_SET(&self->granted, 0);
     thread->nodes = ouroi_nodes_self;
     ouroi_object_self = self;
-    ouro_self_.counts = self->counts;
-    ouro_self_.room = (uint32_t)self->counts_room;
+    ouro_self_.counts = self->counts != NULL ? self->counts->at : NULL;
+    ouro_self_.room = self->counts != NULL ? (uint32_t)self->counts->room : 0;
     if (ouroi_object_has_orphans())
         ouroi_thread_request(thread, OUROI_REQUEST_OTHER); /* for its first safepoint */
     return 0;

@@ -3,7 +3,8 @@
  * Owns        numbers of distributed objects; what no thread counts for itself (`base`).
  * Invariants  the sum of base and of all threads' counts is the object's count. The object's number is its local count; it
  *             has no owner, and the count in its shared word means nothing.
- * Sync        a thread's counts are its own; the world's stopper reads and changes all, and the table of numbers.
+ * Sync        a thread's counts are its own; the world's stopper reads and changes all, and the table of numbers. Who asks for
+ *             a count without stopping the world looks at all: [SUM].
  * Source      "sloppy counters": Boyd-Wickizer et al., OSDI 2010.
  */
 #include <errno.h>
@@ -19,6 +20,7 @@ struct entry {
 
 static struct entry **table; /* pages of entries, which stay where they are */
 static size_t used, pages;
+static size_t first_free; /* no number below is free */
 
 enum { PER_PAGE = 256, PAGES_MAX = 1 << 16 };
 
@@ -31,9 +33,9 @@ static struct entry *entry_of(const ouro_object *obj)
 /* A free number, its entry in place. -1: no memory. */
 static int64_t take_number(void)
 {
-    for (size_t i = 0; i < used; i++)
-        if (table[i / PER_PAGE][i % PER_PAGE].obj == NULL)
-            return (int64_t)i;
+    for (; first_free < used; first_free++)
+        if (table[first_free / PER_PAGE][first_free % PER_PAGE].obj == NULL)
+            return (int64_t)first_free;
     if (used == pages * PER_PAGE) {
         if (table == NULL)
             table = ouroi_meta_alloc(PAGES_MAX * sizeof *table);
@@ -45,33 +47,41 @@ static int64_t take_number(void)
     return (int64_t)used++;
 }
 
-/* The slow way of a thread whose array has no place for the number yet. */
-static OUROI_COLD void add_slowly(struct ouroi_object_thread *self, uint32_t number, int64_t n)
+/* Room for the number; twice what there was, so that all that is outgrown is no more than what is in use. */
+static struct ouroi_counts *grow(struct ouroi_object_thread *self, uint32_t number)
 {
-    if (self != NULL && number >= self->counts_room) {
-        size_t room = ouroi_align_up((size_t)number + 1, 64);
-        int64_t *more = ouroi_heap_realloc(self->counts, room * sizeof *more);
-        if (more != NULL) {
-            memset(more + self->counts_room, 0, (room - self->counts_room) * sizeof *more);
-            self->counts = ouro_self_.counts = more;
-            self->counts_room = room;
-            ouro_self_.room = (uint32_t)room;
-            self->counts[number] += n;
-            return;
-        }
-    }
-    /* relaxed: a count on its own */
-    ouroi_atomic_fetch_add_relaxed(&table[number / PER_PAGE][number % PER_PAGE].base, n);
+    const struct ouroi_counts *before = self->counts;
+    size_t room = ouroi_align_up((size_t)number + 1, 64);
+    if (before != NULL && room < 2 * before->room)
+        room = 2 * before->room;
+    struct ouroi_counts *counts = ouroi_meta_alloc(sizeof *counts + room * sizeof counts->at[0]);
+    if (counts == NULL)
+        return NULL;
+    counts->room = room;
+    ouroi_section_begin();
+    if (before != NULL)
+        memcpy(counts->at, before->at, before->room * sizeof before->at[0]);
+    /* [SUM grow] release, pairs with [SUM look]: room and counts */
+    ouroi_atomic_store_release(&self->counts, counts);
+    ouroi_section_end();
+    ouro_self_.counts = counts->at;
+    ouro_self_.room = (uint32_t)room;
+    return counts;
 }
 
 void ouroi_distributed_add(ouro_object *obj, int64_t n)
 {
-    struct ouroi_object_thread *self = ouroi_object_self;
+    /* Past its end a thread's struct may be another's. */
+    struct ouroi_object_thread *self = ouroi_thread_self != NULL ? ouroi_object_self : NULL;
     uint32_t number = (uint32_t)OUROI_OWNED_GET(&obj->ouro_local_);
-    if (OUROI_LIKELY(self != NULL && number < self->counts_room))
-        OUROI_OWNED_ADD(&self->counts[number], n);
+    struct ouroi_counts *counts = self != NULL ? self->counts : NULL;
+    if (self != NULL && (counts == NULL || number >= counts->room))
+        counts = grow(self, number);
+    if (counts != NULL)
+        OUROI_OWNED_ADD(&counts->at[number], n);
     else
-        add_slowly(self, number, n);
+        /* relaxed: a count on its own */
+        ouroi_atomic_fetch_add_relaxed(&table[number / PER_PAGE][number % PER_PAGE].base, n);
 }
 
 struct sum {
@@ -79,12 +89,19 @@ struct sum {
     int64_t total;
 };
 
+static struct ouroi_counts *counts_of(struct ouroi_thread *thread)
+{
+    struct ouroi_object_thread *of = ouroi_object_thread(thread);
+    /* [SUM look] acquire, pairs with [SUM grow] */
+    return of != NULL ? ouroi_atomic_load_acquire(&of->counts) : NULL;
+}
+
 static void add_thread(struct ouroi_thread *thread, void *arg)
 {
     struct sum *sum = arg;
-    struct ouroi_object_thread *of = ouroi_object_thread(thread);
-    if (of != NULL && sum->number < of->counts_room)
-        sum->total += OUROI_OWNED_GET(&of->counts[sum->number]);
+    struct ouroi_counts *counts = counts_of(thread);
+    if (counts != NULL && sum->number < counts->room)
+        sum->total += OUROI_OWNED_GET(&counts->at[sum->number]);
 }
 
 int64_t ouroi_distributed_sum(const ouro_object *obj)
@@ -98,11 +115,11 @@ int64_t ouroi_distributed_sum(const ouro_object *obj)
 static void take_from_thread(struct ouroi_thread *thread, void *arg)
 {
     struct sum *sum = arg;
-    struct ouroi_object_thread *of = ouroi_object_thread(thread);
-    if (of == NULL || sum->number >= of->counts_room)
+    struct ouroi_counts *counts = counts_of(thread);
+    if (counts == NULL || sum->number >= counts->room)
         return;
-    sum->total += of->counts[sum->number];
-    of->counts[sum->number] = 0;
+    sum->total += counts->at[sum->number];
+    counts->at[sum->number] = 0;
 }
 
 void ouroi_distributed_sum_up(ouro_object *obj)
@@ -112,6 +129,7 @@ void ouroi_distributed_sum_up(ouro_object *obj)
     ouroi_thread_each(take_from_thread, &sum);
     entry->obj = NULL;
     entry->base = 0;
+    first_free = sum.number < first_free ? sum.number : first_free;
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
     shared = (shared & 0xffffffffu & ~(uint64_t)OURO_FLAG_DISTRIBUTED_) | OURO_SHARED_ZERO_;
     obj->ouro_local_ = 0;
@@ -184,11 +202,12 @@ int ouro_distribute(void *obj)
 /* A thread that goes leaves its counts to everybody. */
 void ouroi_distributed_leave(struct ouroi_object_thread *self)
 {
-    for (size_t i = 0; i < self->counts_room; i++) {
-        if (self->counts[i] == 0)
+    struct ouroi_counts *counts = self->counts;
+    for (size_t i = 0; counts != NULL && i < counts->room; i++) {
+        if (counts->at[i] == 0)
             continue;
         /* relaxed: counts on their own */
-        ouroi_atomic_fetch_add_relaxed(&table[i / PER_PAGE][i % PER_PAGE].base, self->counts[i]);
-        OUROI_OWNED_SET(&self->counts[i], 0);
+        ouroi_atomic_fetch_add_relaxed(&table[i / PER_PAGE][i % PER_PAGE].base, counts->at[i]);
+        OUROI_OWNED_SET(&counts->at[i], 0);
     }
 }

@@ -150,9 +150,13 @@ struct ouroi_object_thread {
         size_t count;
         uint64_t epoch;
     } filling, waiting;
-    /* what this thread counts of distributed objects, by their numbers */
-    int64_t *counts;
-    size_t counts_room;
+    /* What this thread counts of distributed objects; NULL: nothing yet. [SUM] */
+    struct ouroi_counts *counts;
+};
+/* By the objects' numbers. Others may be looking at what was outgrown, which stays therefore. */
+struct ouroi_counts {
+    size_t room;
+    int64_t at[];
 };
 OUROI_INLINE struct ouroi_object_thread *ouroi_object_thread(struct ouroi_thread *thread)
 {

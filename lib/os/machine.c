@@ -140,6 +140,11 @@ static void read_options(void)
         ouroi_os_getenv("OURO_STATS_AT_EXIT") == NULL
             ? OUROI_REPORT_NONE
             : (enum ouroi_report)(read_word("OURO_STATS_AT_EXIT", "text|json", (unsigned)-1) + 1);
+    const char *file = ouroi_os_getenv("OURO_STATS_FILE");
+    if (file != NULL && strlen(file) < sizeof ouroi_options.stats_file)
+        memcpy(ouroi_options.stats_file, file, strlen(file) + 1); /* a program may write over its environment */
+    else if (file != NULL)
+        ouroi_warn("OURO_STATS_FILE is longer than %zu bytes; ignored", sizeof ouroi_options.stats_file - 1);
     const char *secure = ouroi_os_getenv("OURO_SECURE");
     ouroi_options.secure = secure != NULL && strcmp(secure, "0") != 0 && *secure != '\0';
     const char *delay = ouroi_os_getenv("OURO_PURGE_DELAY_MS");

@@ -57,6 +57,7 @@ struct ouroi_options {
     enum ouroi_report stats_at_exit;
     uint64_t purge_delay_ns;
     bool secure;
+    char stats_file[512]; /* where that report goes, %p for the process's number; empty: stderr */
 };
 extern OUROI_HIDDEN struct ouroi_options ouroi_options;
 

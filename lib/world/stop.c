@@ -6,8 +6,8 @@
  * Sync        [STOP], [START], [TURN].
  *
  * Who waits for its turn, and who waits for the others, is not RUNNING. Threads that wait for the world to start are let
- * in before it is stopped again, so that one collection after the other starves nobody: the next stopper waits for them, not
- * longer than LET_IN_NS.
+ * in before it is stopped again, so that one collection after the other starves nobody: the next stopper waits for them,
+ * until LET_IN_NS after the start.
  */
 #include "world/internal.h"
 
@@ -28,6 +28,7 @@ static uint32_t turn_next, turn_now; /* tickets */
 static uint32_t pending;
 static uint32_t starts;
 static uint32_t sleepers, letting_in;
+static uint64_t started_ns; /* when the world started last; who has the turn's */
 static __thread bool is_stopper;
 
 bool ouroi_world_is_stopped(void)
@@ -92,14 +93,14 @@ void ouroi_sleep_end(void)
         ouroi_os.futex_wake(&sleepers, 1);
 }
 
-/* Waits for the threads that the last start woke, not too long. */
+/* Waits for the threads that the last start woke, but not if they had LET_IN_NS since. */
 static void let_in(void)
 {
     /* [START let-in] seq_cst, pairs with [START in] */
     uint32_t waiting = ouroi_atomic_load_seq_cst(&sleepers);
     if (waiting == 0)
         return;
-    uint64_t deadline = ouroi_os.now_ns() + LET_IN_NS, now;
+    uint64_t deadline = started_ns + LET_IN_NS, now;
     ouroi_atomic_store_seq_cst(&letting_in, 1); /* [START let-in] seq_cst, pairs with [START in] */
     /* [START let-in] seq_cst, pairs with [START in] */
     while ((waiting = ouroi_atomic_load_seq_cst(&sleepers)) != 0 && (now = ouroi_os.now_ns()) < deadline)
@@ -229,6 +230,7 @@ void ouroi_world_start(void)
         if (thread != ouroi_thread_self)
             let_go(thread);
     is_stopper = false;
+    started_ns = ouroi_os.now_ns();
     ouroi_lock_release(&ouroi_registry_lock);
     /* [START wake] seq_cst, pairs with [START look] and [START sleep]. model: stop.start.2 */
     ouroi_atomic_fetch_add_seq_cst(&starts, 1);

@@ -259,12 +259,61 @@ static void test_storm(void **state)
     assert_int_equal(storm.deaths, 3);
 }
 
+/* Threads get room for more and more objects while others ask for counts. */
+enum { CROWD = 2000 };
+static struct {
+    struct probe *probes[CROWD];
+    _Atomic size_t count;
+    _Atomic bool done;
+} crowd;
+
+static void *crowd_main(void *arg)
+{
+    ouro_thread_register();
+    for (bool done = false; !done;) {
+        done = atomic_load(&crowd.done);
+        size_t count = atomic_load(&crowd.count);
+        for (size_t i = done ? 0 : count - (count < 20 ? count : 20); i < count; i++) {
+            ouro_incref(crowd.probes[i]);
+            EXPECT(ouro_refcount(crowd.probes[i]) <= 4);
+            ouro_decref(crowd.probes[i]);
+        }
+        ouro_safepoint();
+    }
+    ouro_thread_unregister();
+    return arg;
+}
+
+static void test_crowd(void **state)
+{
+    (void)state;
+    _Atomic size_t deaths = 0;
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_main, NULL), 0);
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd.probes[i] = distributed_new(&deaths);
+        atomic_store(&crowd.count, i + 1);
+    }
+    atomic_store(&crowd.done, true);
+    OURO_BLOCKING {
+        for (size_t i = 0; i < 2; i++)
+            pthread_join(threads[i], NULL);
+    }
+    for (size_t i = 0; i < CROWD; i++) {
+        assert_int_equal(ouro_refcount(crowd.probes[i]), 1);
+        ouro_decref(crowd.probes[i]);
+    }
+    ouro_gc_collect(0);
+    assert_int_equal(deaths, CROWD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         API_TEST(test_one_thread),    API_TEST(test_tracked),      API_TEST(test_errors),
         API_TEST(test_zero_and_back), API_TEST(test_hands_change), API_TEST(test_distributed_late),
-        API_TEST(test_storm),
+        API_TEST(test_storm),         API_TEST(test_crowd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -847,6 +847,41 @@ static void cycles_across_threads(void **state)
     }
 }
 
+static bool collecting;
+
+static void *make_and_collect(void *arg)
+{
+    (void)arg;
+    while (__atomic_load_n(&collecting, __ATOMIC_RELAXED)) {
+        make_ring(20);
+        ouro_gc_collect(0);
+    }
+    ouro_gc_collect(2);
+    return NULL;
+}
+
+/* Statistics are written while the collector's own are being counted. */
+static void statistics_while_collecting(void **state)
+{
+    (void)state;
+    pthread_t threads[8];
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    __atomic_store_n(&collecting, true, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, make_and_collect, NULL), 0);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(ouro_stats_write_json(null), 0);
+        assert_int_equal(ouro_stats_write_prometheus(null), 0);
+        ouro_safepoint();
+    }
+    __atomic_store_n(&collecting, false, __ATOMIC_RELAXED);
+    OURO_BLOCKING {
+        for (size_t i = 0; i < COUNT_OF(threads); i++)
+            pthread_join(threads[i], NULL);
+    }
+    close(null);
+}
+
 static void fork_and_collect(void **state)
 {
     (void)state;
@@ -984,6 +1019,7 @@ int main(void)
         API_TEST(callbacks),
         API_TEST(collections_from_many_threads),
         API_TEST(cycles_across_threads),
+        API_TEST(statistics_while_collecting),
         API_TEST(fork_and_collect),
         API_TEST(finalizers_on_their_own_thread),
         API_TEST(distributed),

@@ -2,10 +2,15 @@
 #define _GNU_SOURCE
 #include "tests.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 static ouro_alloc_stats get(void)
 {
@@ -249,6 +254,88 @@ static void test_heaps_are_counted(void **state)
     assert_true(after.mallocs - after.frees <= before.mallocs - before.frees);
 }
 
+/* Statistics are written while 16 threads do all that allocates. */
+
+static bool busy;
+
+static void *allocate_all_kinds(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+    void *kept[64] = { NULL };
+    while (__atomic_load_n(&busy, __ATOMIC_RELAXED)) {
+        ouro_heap *heap = ouro_heap_new();
+        for (unsigned i = 0; i < 200; i++) {
+            unsigned r = seed = seed * 1103515245u + 12345u, at = r >> 10 & 63;
+            ouro_free(kept[at]);
+            size_t size = i % 50 == 0 ? 40 * KIB + (r & 0xffff) : i % 97 == 0 ? 20 * MIB : r >> 16 & 0x7ff;
+            kept[at] = ouro_malloc(size);
+            (void)keep(ouro_heap_malloc(heap, i % 40 == 0 ? 100 * KIB : r >> 20));
+        }
+        ouro_heap_destroy(heap);
+    }
+    for (size_t i = 0; i < COUNT_OF(kept); i++)
+        ouro_free(kept[i]);
+    return NULL;
+}
+
+static void check_written(int (*write_all)(int fd), const char *end)
+{
+    static char text[256 * KIB];
+    int fd = memfd_create("stats", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write_all(fd), 0);
+    ssize_t length = pread(fd, text, sizeof text, 0);
+    assert_true(length > 4096 && (size_t)length < sizeof text);
+    assert_int_equal(strncmp(text + length - strlen(end), end, strlen(end)), 0);
+    close(fd);
+}
+
+static void test_written_while_threads_work(void **state)
+{
+    (void)state;
+    pthread_t threads[16];
+    __atomic_store_n(&busy, true, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, allocate_all_kinds, (void *)(i + 1)), 0);
+    for (unsigned i = 0; i < 30; i++) {
+        check_written(ouro_stats_write_json, "}\n");
+        check_written(ouro_stats_write_prometheus, "\n# EOF\n");
+        assert_true(get().allocated < 100 * GIB);
+    }
+    __atomic_store_n(&busy, false, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void test_writing_allocates_nothing(void **state)
+{
+    (void)state;
+    check_written(ouro_stats_write_json, "}\n");
+    ouro_alloc_stats before = get();
+    check_written(ouro_stats_write_json, "}\n");
+    check_written(ouro_stats_write_prometheus, "\n# EOF\n");
+    ouro_alloc_stats after = get();
+    assert_int_equal(after.mallocs, before.mallocs);
+    assert_int_equal(after.committed, before.committed);
+    assert_int_equal(after.reserved, before.reserved);
+}
+
+static void test_write_errors(void **state)
+{
+    (void)state;
+    errno = 0;
+    assert_int_equal(ouro_stats_write_json(-1), -1);
+    assert_int_equal(errno, EBADF);
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    close(ends[0]);
+    void (*old)(int) = signal(SIGPIPE, SIG_IGN);
+    assert_int_equal(ouro_stats_write_prometheus(ends[1]), -1);
+    assert_int_equal(errno, EPIPE);
+    signal(SIGPIPE, old);
+    close(ends[1]);
+}
+
 /* The library starts a thread of its own once memory is unused; where malloc is ours, that counts, too. Not meanwhile. */
 static int start_background(void **state)
 {
@@ -279,6 +366,9 @@ int main(void)
         API_TEST(test_sizes_are_ordered),
         API_TEST(test_resident_is_near_the_kernels),
         API_TEST(test_heaps_are_counted),
+        API_TEST(test_writing_allocates_nothing),
+        API_TEST(test_write_errors),
+        API_TEST(test_written_while_threads_work),
     };
     return cmocka_run_group_tests(tests, start_background, NULL);
 }
