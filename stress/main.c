@@ -27,10 +27,16 @@ static const struct {
     { "objects", objects_run, "graphs without cycles, changed and passed on by all threads; counts against an oracle" },
     { "threads", threads_run, "the same, by threads that come, block and go, leaving what they own to others" },
     { "slots", slots_run, "a few slots that all threads load, store, exchange and compare" },
-#ifdef WITH_COLLECTOR
     { "weak", weak_run, "weak references and maps against the last decref; callbacks, each once" },
     { "gc", gc_run, "islands of cycles, changed and passed on, while collections run back to back" },
-#endif
+    { "remote", remote_run, "blocks freed by other threads than made them, one by one and in bundles" },
+    { "churn", churn_run, "blocks of threads that live for a moment and leave some to others" },
+    { "handover", handover_run, "references that change hands until owner and last holder have forgotten each other" },
+    { "resurrect", resurrect_run, "finalizers that bring objects back at random, by counts and by collections" },
+    { "heaps", heaps_run, "first-class heaps used by all threads, destroyed with all that is in them" },
+    { "pressure", pressure_run, "threads that grow to 192 MiB and shrink to nothing in waves" },
+    { "fork", fork_run, "fork in the middle of counting and collecting; the child does everything again" },
+    { "memory", memory_run, "processes in which requests for memory fail, once or from then on" },
 };
 enum { PROGRAMS = sizeof programs / sizeof programs[0] };
 
@@ -44,7 +50,7 @@ double now_s(void)
 void stress_fail(const char *what, const char *file, int line)
 {
     const char *slash = strrchr(file, '/');
-    fprintf(stderr, "\n%s:%d: not so: %s\nouro-stress %s --seed %llu --threads %u --seconds %.0f\n",
+    fprintf(stderr, "\n%s:%d: not so: %s\nouro-stress %s --seed %llu --threads %u --time %.0f\n",
             slash != NULL ? slash + 1 : file, line, what, run.program, (unsigned long long)run.seed, run.threads,
             run.seconds);
     fflush(stderr);
@@ -189,6 +195,9 @@ static void *clock_main(void *arg)
     stress_fail("the program ends in time (watchdog)", __FILE__, __LINE__);
 }
 
+static double took_s[PROGRAMS];
+static uint64_t done[PROGRAMS];
+
 static void run_program(size_t which)
 {
     pthread_t clock;
@@ -201,16 +210,29 @@ static void run_program(size_t which)
     CHECK(ouro_debug_check() == 0);
     pthread_cancel(clock);
     pthread_join(clock, NULL);
+    took_s[which] = now_s() - start;
+    done[which] = atomic_load(&run.operations);
     printf("%s%s: ok, seed %llu, %u threads, %.1f s, %llu operations\n", isatty(1) ? "\r\033[K" : "", run.program,
            (unsigned long long)run.seed, run.threads, now_s() - start,
            (unsigned long long)atomic_load(&run.operations));
     fflush(stdout);
 }
 
+/* Where several were run. */
+static void summary(unsigned count)
+{
+    if (count < 2)
+        return;
+    printf("\n%u programs, all well; seed %llu, %u threads\n", count, (unsigned long long)run.seed, run.threads);
+    for (size_t i = 0; i < PROGRAMS; i++)
+        if (took_s[i] > 0)
+            printf("%-9s %8.1f s %14llu operations\n", programs[i].name, took_s[i], (unsigned long long)done[i]);
+}
+
 static int usage(FILE *file, int status)
 {
     fputs(
-        "usage: ouro-stress PROGRAM...|all [--seed N] [--seconds N] [--threads N]\n"
+        "usage: ouro-stress PROGRAM...|all [--seed N] [--time SECONDS] [--threads N]\n"
         "       ouro-stress --list\n"
         "Runs each program for that long (default: 5 s, 4 threads, a seed out of the clock). Exit status 0: all was well.\n"
         "OURO_TEST_LONG=1 in the environment makes it ten times as long.\n",
@@ -220,7 +242,7 @@ static int usage(FILE *file, int status)
 
 int main(int argc, char **argv)
 {
-    bool wanted[PROGRAMS] = { false }, any = false;
+    bool wanted[PROGRAMS] = { false }, any = false, is_child = false;
     run.seed = (uint64_t)time(NULL) % 1000000;
     for (int at = 1; at < argc; at++) {
         const char *word = argv[at], *value = at + 1 < argc ? argv[at + 1] : NULL;
@@ -229,7 +251,7 @@ int main(int argc, char **argv)
             which++;
         if (strcmp(word, "--list") == 0) {
             for (size_t i = 0; i < PROGRAMS; i++)
-                printf("%-8s  %s\n", programs[i].name, programs[i].what);
+                printf("%-9s  %s\n", programs[i].name, programs[i].what);
             return 0;
         } else if (strcmp(word, "--help") == 0) {
             return usage(stdout, 0);
@@ -239,6 +261,8 @@ int main(int argc, char **argv)
             run.seconds = strtod(argv[++at], NULL);
         } else if (strcmp(word, "--threads") == 0 && value != NULL) {
             run.threads = (unsigned)strtoul(argv[++at], NULL, 10);
+        } else if (strcmp(word, "memory-child") == 0) { /* what `memory` starts */
+            is_child = true;
         } else if (which < PROGRAMS || strcmp(word, "all") == 0) {
             for (size_t i = 0; i < PROGRAMS; i++)
                 wanted[i] |= i == which || which == PROGRAMS;
@@ -247,6 +271,8 @@ int main(int argc, char **argv)
             return usage(stderr, 2);
         }
     }
+    if (is_child)
+        return memory_child();
     if (!any || run.threads == 0 || run.threads > MAX_THREADS)
         return usage(stderr, 2);
     const char *longer = getenv("OURO_TEST_LONG");
@@ -254,8 +280,12 @@ int main(int argc, char **argv)
         run.seconds *= 10;
     printf("seed %llu\n", (unsigned long long)run.seed);
     fflush(stdout);
+    unsigned count = 0;
     for (size_t i = 0; i < PROGRAMS; i++)
-        if (wanted[i])
+        if (wanted[i]) {
             run_program(i);
+            count++;
+        }
+    summary(count);
     return 0;
 }

@@ -36,6 +36,15 @@ void threads_run(void);
 void slots_run(void);
 void weak_run(void);
 void gc_run(void);
+void remote_run(void);
+void churn_run(void);
+void handover_run(void);
+void resurrect_run(void);
+void heaps_run(void);
+void pressure_run(void);
+void fork_run(void);
+void memory_run(void);
+int memory_child(void); /* the exit status */
 
 #define CHECK(condition)                                 \
     do {                                                 \

@@ -134,6 +134,7 @@ struct ouroi_searcher {
     bool odd;       /* some of those that were subtracted are of types that are more than maps */
     uint64_t flags; /* of any that was counted: the shared words' */
     size_t near, far;
+    bool helps;              /* looks into what is another node's */
     struct ouroi_list stack; /* reached, and to be looked into */
     struct ouroi_list maps;  /* weak maps that were reached */
     struct ouroi_list roots; /* for hints: object, references from inside, by turns */
@@ -194,6 +195,8 @@ struct ouroi_search {
 extern size_t ouroi_search_worker_objects OUROI_HIDDEN;
 /* The same: so many NUMA nodes, by the addresses of slices; 0: those of the machine. */
 extern unsigned ouroi_search_fake_nodes OUROI_HIDDEN;
+/* How long a worker waits for work on its own node before it helps another. */
+extern uint64_t ouroi_search_patience_ns OUROI_HIDDEN;
 
 /* search.c. The world is stopped but for reset and free. */
 /* Makes what generation `generation` and those younger are the candidates. 0; -ENOMEM: see ouroi_search_abandon. */

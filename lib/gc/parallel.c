@@ -24,6 +24,7 @@ struct phase {
 };
 
 unsigned ouroi_search_fake_nodes;
+uint64_t ouroi_search_patience_ns = 1000000;
 
 static unsigned node_count(void)
 {
@@ -46,6 +47,7 @@ int ouroi_parallel_prepare(struct ouroi_search *search)
     for (unsigned w = 0; w < search->workers; w++) {
         unsigned node = ouroi_search_fake_nodes != 0 ? w % ouroi_search_fake_nodes : ouroi_worker_node(w);
         search->searchers[w].node = node % OUROI_NODES_MAX;
+        search->searchers[w].helps = false;
         search->inboxes[node % OUROI_NODES_MAX].workers++;
     }
     if (node_count() <= 1) {
@@ -246,6 +248,16 @@ static bool send_all(struct ouroi_searcher *searcher)
     return any;
 }
 
+/* Somebody is idle: what nodes with an empty inbox have to look into goes there, be it little. */
+static void send_wanted(struct ouroi_searcher *searcher)
+{
+    for (unsigned node = 0; node < node_count(); node++)
+        /* relaxed: a guess */
+        if (searcher->parcels[node] != NULL &&
+            ouroi_atomic_load_relaxed(&searcher->search->inboxes[node].first) == NULL)
+            send(searcher, node);
+}
+
 static struct ouroi_parcel *take_parcel(struct ouroi_inbox *inbox)
 {
     if (ouroi_atomic_load_relaxed(&inbox->first) == NULL) /* relaxed: a look without the lock */
@@ -268,6 +280,7 @@ OUROI_INLINE bool unpack(struct ouroi_searcher *searcher, bool first, ouro_visit
             continue;
         searcher->near += i == 0 ? parcel->count : 0;
         searcher->far += i == 0 ? 0 : parcel->count;
+        searcher->helps &= i != 0;
         for (size_t p = 0; p < parcel->count; p++) {
             if (p + OUROI_QUEUE / 2 < parcel->count)
                 ouroi_object_prefetch(parcel->objects[p + OUROI_QUEUE / 2]);
@@ -302,16 +315,17 @@ OUROI_INLINE void drain_with(struct ouroi_searcher *searcher, bool first, ouro_v
             obj = ouroi_deque_take(&searcher->deque);
         if (obj == NULL) {
             if (!nodes || (!unpack(searcher, first, visit, false) && !send_all(searcher) &&
-                           !unpack(searcher, first, visit, true)))
+                           !(searcher->helps && unpack(searcher, first, visit, true))))
                 return;
             continue;
         }
-        if (OUROI_UNLIKELY(nodes) && is_passed_on(searcher, obj))
+        if (!OUROI_UNLIKELY(nodes) || !is_passed_on(searcher, obj))
+            ouroi_reach_into(searcher, obj, first, visit);
+        if (OUROI_LIKELY(ouroi_atomic_load_relaxed(&search->idle) == 0)) /* relaxed: a hint */
             continue;
-        ouroi_reach_into(searcher, obj, first, visit);
-        /* relaxed: a hint */
-        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&search->idle) != 0) && searcher->stack.count >= 2 &&
-            ouroi_deque_count(&searcher->deque) == 0)
+        if (nodes)
+            send_wanted(searcher);
+        if (searcher->stack.count >= 2 && ouroi_deque_count(&searcher->deque) == 0)
             give_away(searcher);
     }
 }
@@ -345,11 +359,11 @@ static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patc
 }
 
 /* Takes some of what another has to give. */
-static bool steal(struct ouroi_searcher *searcher, unsigned workers)
+static bool steal(struct ouroi_searcher *searcher, unsigned workers, bool help)
 {
     struct ouroi_search *search = searcher->search;
     unsigned got = 0;
-    for (unsigned pass = 0; pass < 2 && got == 0; pass++) { /* other nodes' last */
+    for (unsigned pass = 0; pass <= help && got == 0; pass++) { /* other nodes' last */
         for (unsigned i = 1; i < workers && got == 0; i++) {
             struct ouroi_searcher *victim = &search->searchers[(searcher->index + i) % workers];
             if ((victim->node == searcher->node) != (pass == 0))
@@ -367,44 +381,56 @@ static bool steal(struct ouroi_searcher *searcher, unsigned workers)
     return got != 0;
 }
 
-static bool has_post(const struct ouroi_search *search)
+/* Whether something lies in an inbox: of any node, or of the searcher's. */
+static bool has_post(const struct ouroi_searcher *searcher, bool of_any)
 {
+    const struct ouroi_search *search = searcher->search;
     for (unsigned node = 0; node < node_count(); node++)
-        if (ouroi_atomic_load_relaxed(&search->inboxes[node].first) != NULL) /* relaxed: a guess */
+        if ((of_any || node == searcher->node) &&
+            ouroi_atomic_load_relaxed(&search->inboxes[node].first) != NULL) /* relaxed: a guess */
             return true;
     return false;
 }
 
-static bool somebody_gives(const struct ouroi_searcher *searcher, unsigned workers)
+static bool somebody_gives(const struct ouroi_searcher *searcher, unsigned workers, bool help)
 {
-    for (unsigned i = 1; i < workers; i++)
-        if (ouroi_deque_count(&searcher->search->searchers[(searcher->index + i) % workers].deque) != 0)
+    for (unsigned i = 1; i < workers; i++) {
+        struct ouroi_searcher *other = &searcher->search->searchers[(searcher->index + i) % workers];
+        if ((help || other->node == searcher->node) && ouroi_deque_count(&other->deque) != 0)
             return true;
-    return has_post(searcher->search);
+    }
+    return has_post(searcher, help);
 }
 
-/* Waits for something to look into. False: all wait. Who is about to steal is not idle, so that when all are idle nobody has
- * anything, nor will have. */
+/* Waits for something to look into. False: all wait, and no post is left. Who is about to steal is not idle, so that when all
+ * are idle nobody has anything, nor will have. Other nodes are helped by who has waited long enough for work on its own; and
+ * goes on to, until there is some. */
 static bool find_more(struct ouroi_searcher *searcher, unsigned workers)
 {
     uint32_t *idle = &searcher->search->idle;
+    uint64_t began = 0;
+    bool help = searcher->helps;
     /* [IDLE in] seq_cst, pairs with [IDLE out]: what this one had is done with. */
     ouroi_atomic_fetch_add_seq_cst(idle, 1u);
     for (unsigned spin = 0;; spin++) {
         /* [IDLE look] seq_cst, pairs with [IDLE in] */
         uint32_t now = ouroi_atomic_load_seq_cst(idle);
-        if (now == workers)
+        if (now == workers && !has_post(searcher, true))
             return false;
-        if (somebody_gives(searcher, workers)) {
+        if (somebody_gives(searcher, workers, help)) {
             /* [IDLE out] seq_cst, pairs with [IDLE look]: before it steals. */
             ouroi_atomic_fetch_add_seq_cst(idle, (uint32_t)-1);
-            if (steal(searcher, workers) || has_post(searcher->search))
+            searcher->helps = help;
+            if (steal(searcher, workers, help) || has_post(searcher, help))
                 return true;
             /* [IDLE in] seq_cst, pairs with [IDLE out] */
             ouroi_atomic_fetch_add_seq_cst(idle, 1u);
         } else if (ouroi_machine.cpus > 1 && spin < SPINS) {
             ouroi_pause();
         } else {
+            uint64_t clock = ouroi_os.now_ns();
+            began = began == 0 ? clock : began;
+            help |= clock - began >= ouroi_search_patience_ns;
             ouroi_os.futex_wait(idle, now, NAP_NS);
         }
     }
