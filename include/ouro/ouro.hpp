@@ -748,12 +748,15 @@ public:
 
 } // namespace ouro
 
+namespace std
+{
 template <class T>
-struct std::hash<ouro::ref<T>> {
+struct hash<ouro::ref<T>> {
     std::size_t operator()(const ouro::ref<T> &to) const noexcept
     {
         return std::hash<ouro_object *>()(to.header());
     }
 };
+} // namespace std
 
 #endif
