@@ -80,6 +80,7 @@ OUROI_INLINE bool ouroi_list_push(struct ouroi_list *list, void *item)
 }
 /* Empties it; keeps a little room. */
 void ouroi_list_reset(struct ouroi_list *list);
+void ouroi_list_reset_to(struct ouroi_list *list, size_t kept_bytes); /* if that is more */
 void ouroi_list_free(struct ouroi_list *list);
 
 /* Counts that a byte cannot hold, by address (memory.c). */
@@ -143,8 +144,8 @@ struct ouroi_searcher {
     struct ouroi_parcel *empty;                    /* parcels to be filled */
     struct ouroi_list parcel_memory;               /* their mappings */
     struct ouroi_seen {
-        int8_t *state; /* NULL: empty */
-        ouro_object *object;
+        int8_t *state;    /* NULL: empty */
+        uintptr_t marked; /* the object's address: see ouroi_slice_set_candidate */
     } ring[OUROI_RING];
     unsigned ring_at;
     ouro_object *queue[OUROI_QUEUE]; /* NULL: empty */
