@@ -456,7 +456,7 @@ static int list_dead(struct ouroi_search *search)
 {
     if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
         return -ENOMEM;
-    bool odd = some_are_odd(search);
+    bool odd = search->odd = some_are_odd(search);
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
         for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {
@@ -596,6 +596,41 @@ static void count_keys(struct ouroi_searcher *searcher, const struct ouroi_list 
         ouroi_weak_maps_of(keys->items[i], subtract_entry, searcher);
 }
 
+OUROI_INLINE void weigh_reference(struct ouroi_searcher *searcher, ouro_object *obj, bool flag)
+{
+    const int8_t *state = ouroi_state_at(obj);
+    (void)flag;
+    searcher->balance -= state != NULL && *state == OUROI_STATE_DEAD;
+}
+
+static void weigh_visit(ouro_object *obj, void *arg)
+{
+    weigh_reference(arg, obj, false);
+}
+
+/* Whether all of the dead are there, no other is known to weak references, and only they refer to each other: as none has more
+ * references than it counts, that is so if all have as many as all count. */
+static bool are_still_dead(const struct ouroi_search *search, struct ouroi_searcher *mine)
+{
+    const uint64_t special = OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_;
+    size_t seen = 0;
+    mine->balance = 0;
+    for (size_t i = 0; i < search->dead.count; i++) {
+        ouro_object *obj = search->dead.items[i];
+        const int8_t *state = ouroi_state_at(obj);
+        ouroi_list_prefetch(&search->dead, i, search->dead.count);
+        if (state == NULL || *state != OUROI_STATE_DEAD)
+            return false;
+        uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
+        if ((shared & special) != OURO_FLAG_ALIVE_)
+            return false;
+        mine->balance += ouroi_object_count(obj);
+        seen += (shared & OURO_FLAG_SEEN_) != 0;
+        ouroi_visit_each(mine, obj, ouroi_type_of(obj), weigh_reference, false, weigh_visit);
+    }
+    return mine->balance == 0 && seen == search->seen.count;
+}
+
 int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *keys)
 {
     ouroi_table_reset(&search->table);
@@ -604,6 +639,8 @@ int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *key
     if (prepare_searchers(search, 1) != 0)
         return -ENOMEM;
     struct ouroi_searcher *mine = &search->searchers[0];
+    if (!search->has_maps && keys->count == 0 && are_still_dead(search, mine))
+        return 0;
     size_t count = search->dead.count;
     search->dead.count = 0;
     for (size_t i = 0; i < count; i++) {
