@@ -62,8 +62,8 @@ struct ouroi_slice {
     int8_t *states;
     uint32_t reciprocal; /* 2^32 / bytes of a block, rounded up; 0: one block only */
     uint16_t number;     /* of the slice in its run */
-    bool young;     /* objects may have been made in the run since a collection last looked; in the first slice only */
-    bool candidate; /* the collector's, while the world is stopped */
+    bool young; /* objects may have been made in the run since a collection last looked; in the first slice only */
+    uint8_t candidate; /* the collector's, while the world is stopped; else 0 */
 #endif
 };
 

@@ -124,7 +124,7 @@ void ouroi_run_set_states(struct ouroi_run *run, int8_t *states, uint32_t block_
     for (uint32_t i = 0; i < count; i++) {
         slice[i].reciprocal = block_bytes == 0 ? 0 : (uint32_t)((((uint64_t)1 << 32) + block_bytes - 1) / block_bytes);
         slice[i].number = (uint16_t)i;
-        slice[i].candidate = false;
+        slice[i].candidate = 0;
         OUROI_OWNED_SET(&slice[i].states, states);
     }
     run->nodes = 1;

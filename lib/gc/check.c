@@ -34,7 +34,7 @@ static void check_object(ouro_object *obj, int8_t *state, struct ouroi_walk *wal
     struct check *check = walk->arg;
     bool known = ouroi_state_generation(*state) != OURO_GC_UNTRACKED || *state == OUROI_STATE_UNTRACKED ||
                  *state == OUROI_STATE_DEAD;
-    bool candidate = ouroi_slice_at(obj)->candidate;
+    bool candidate = ouroi_slice_at(obj)->candidate != 0;
     if (!known || candidate) {
         ouroi_warn("check: object %p of type %s has state %d%s", (void *)obj, ouroi_type_name(ouroi_type_of(obj)),
                    *state, candidate ? ", in a run that is being searched" : "");

@@ -129,12 +129,24 @@ static void drop_living(ouro_object *referent, void *arg)
         ouro_decref(referent);
 }
 
+/* By way of the ring, as the referent's memory has to come first. */
 OUROI_INLINE void drop_referent(struct ouroi_searcher *searcher, ouro_object *referent, bool flag)
 {
-    (void)searcher;
     (void)flag;
-    if (!is_dead(referent))
-        ouro_decref(referent);
+    if (is_dead(referent))
+        return;
+    struct ouroi_seen old = ouroi_ring_exchange(searcher, (int8_t *)referent, (uintptr_t)referent);
+    if (old.state != NULL)
+        ouro_decref((ouro_object *)old.marked);
+}
+
+static void drop_ring(struct ouroi_searcher *searcher)
+{
+    for (unsigned i = 0; i < OUROI_RING; i++) {
+        struct ouroi_seen old = ouroi_ring_take(searcher);
+        if (old.state != NULL)
+            ouro_decref((ouro_object *)old.marked);
+    }
 }
 
 static void drop_and_clear(ouro_object **at)
@@ -146,10 +158,10 @@ static void drop_and_clear(ouro_object **at)
 }
 
 /* Drops what leads to the living. An object with destroy is shown no other. */
-static void drop_outside(ouro_object *obj, const ouro_type *type)
+static void drop_outside(struct ouroi_searcher *searcher, ouro_object *obj, const ouro_type *type)
 {
     if (type->destroy == NULL) {
-        ouroi_visit_each(NULL, obj, type, drop_referent, false, drop_living);
+        ouroi_visit_each(searcher, obj, type, drop_referent, false, drop_living);
         return;
     }
     for (size_t i = 0; i < type->ref_count; i++)
@@ -162,13 +174,13 @@ static void drop_outside(ouro_object *obj, const ouro_type *type)
 /* Those that are more than memory are told by the lowest bit of their address in the list. */
 #define ODD ((uintptr_t)1)
 
-static void drop_all(const struct ouroi_list *dead)
+static void drop_all(const struct ouroi_list *dead, struct ouroi_searcher *searcher)
 {
     for (size_t i = 0; i < dead->count; i++) {
         ouro_object *obj = dead->items[i];
         ouroi_list_prefetch(dead, i, dead->count);
         const ouro_type *type = ouroi_type_of(obj);
-        drop_outside(obj, type);
+        drop_outside(searcher, obj, type);
         /* relaxed: only this thread knows it */
         bool seen = (ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0;
         if (seen || type->destroy != NULL)
@@ -200,9 +212,25 @@ static void free_run(struct ouroi_run *run, void **dead, size_t count, bool odd)
         ouroi_object_release_many(dead, count);
 }
 
-static void free_all(const struct ouroi_list *dead)
+/* The same for those that are all memory and a map. */
+static void drop_all_plain(const struct ouroi_list *dead, struct ouroi_searcher *searcher)
 {
-    drop_all(dead);
+    for (size_t i = 0; i < dead->count; i++) {
+        ouro_object *obj = dead->items[i];
+        ouroi_list_prefetch(dead, i, dead->count);
+        ouroi_visit_each(searcher, obj, ouroi_type_of(obj), drop_referent, false, drop_living);
+    }
+}
+
+static void free_all(const struct ouroi_search *search)
+{
+    const struct ouroi_list *dead = &search->dead;
+    struct ouroi_searcher *mine = &search->searchers[0];
+    if (search->odd)
+        drop_all(dead, mine);
+    else
+        drop_all_plain(dead, mine);
+    drop_ring(mine);
     for (size_t i = 0; i < dead->count;) {
         /* relaxed: it has living blocks */
         struct ouroi_run *run = ouroi_atomic_load_relaxed(&ouroi_slice_at(dead->items[i])->run);
@@ -230,5 +258,5 @@ void ouroi_death_free(const struct ouroi_search *search)
     if (search->complex)
         clear_all(search);
     else
-        free_all(&search->dead);
+        free_all(search);
 }

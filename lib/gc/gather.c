@@ -23,7 +23,7 @@ void ouroi_gather_mark(struct ouroi_run *run, bool is)
         struct ouroi_slice *slice = ouroi_slice_find(run->start + i * OUROI_SLICE_BYTES);
         if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run) /* relaxed: the world is stopped */
             break;                                                          /* a huge block has its first slice only */
-        slice->candidate = is;
+        ouroi_slice_set_candidate(slice, is);
     }
 }
 
@@ -40,7 +40,8 @@ static void add_run(struct ouroi_run *run, void *arg)
     struct ouroi_search *search = arg;
     struct ouroi_slice *slice = ouroi_slice_find(run->start);
     /* relaxed: the world is stopped */
-    if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run || slice->states == NULL || slice->candidate)
+    if (slice == NULL || ouroi_atomic_load_relaxed(&slice->run) != run || slice->states == NULL ||
+        slice->candidate != 0)
         return;
     if (search->patch_count == search->patch_room) {
         void *items = search->patches;
@@ -91,7 +92,8 @@ int ouroi_search_begin(struct ouroi_search *search, int generation)
     search->patch_count = 0;
     search->blocks = search->candidates = search->keys = search->dead_count = 0;
     search->near = search->far = 0;
-    search->no_memory = search->complex = search->unclearable = search->destroys = search->distributed = false;
+    search->no_memory = search->complex = search->unclearable = search->destroys = search->distributed = search->odd =
+        false;
     search->has_maps = ouroi_weakmap_total() != 0;
     search->hinted = search->misled = false;
     if (generation == 2 || noted_lost || (generation == 1 && middle_unknown)) {

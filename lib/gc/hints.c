@@ -46,7 +46,7 @@ static int8_t *look_at_hint(const struct hint *hint, int64_t *count)
 {
     ouro_object *obj = hint->object;
     struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)obj);
-    if (slice == NULL || slice->states == NULL || !slice->candidate)
+    if (slice == NULL || slice->states == NULL || slice->candidate == 0)
         return NULL;
     struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice->run); /* relaxed: the world is stopped */
     size_t offset = (uintptr_t)obj - run->start;

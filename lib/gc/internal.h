@@ -80,6 +80,7 @@ OUROI_INLINE bool ouroi_list_push(struct ouroi_list *list, void *item)
 }
 /* Empties it; keeps a little room. */
 void ouroi_list_reset(struct ouroi_list *list);
+void ouroi_list_reset_to(struct ouroi_list *list, size_t kept_bytes); /* if that is more */
 void ouroi_list_free(struct ouroi_list *list);
 
 /* Counts that a byte cannot hold, by address (memory.c). */
@@ -135,6 +136,7 @@ struct ouroi_searcher {
     uint64_t flags; /* of any that was counted: the shared words' */
     size_t near, far;
     bool helps;              /* looks into what is another node's */
+    int64_t balance;         /* counts less references, of the dead */
     struct ouroi_list stack; /* reached, and to be looked into */
     struct ouroi_list maps;  /* weak maps that were reached */
     struct ouroi_list roots; /* for hints: object, references from inside, by turns */
@@ -144,8 +146,8 @@ struct ouroi_searcher {
     struct ouroi_parcel *empty;                    /* parcels to be filled */
     struct ouroi_list parcel_memory;               /* their mappings */
     struct ouroi_seen {
-        int8_t *state; /* NULL: empty */
-        ouro_object *object;
+        int8_t *state;    /* NULL: empty */
+        uintptr_t marked; /* the object's address: see ouroi_slice_set_candidate */
     } ring[OUROI_RING];
     unsigned ring_at;
     ouro_object *queue[OUROI_QUEUE]; /* NULL: empty */
@@ -173,6 +175,7 @@ struct ouroi_search {
     bool complex;                     /* some of the dead have clear or traverse */
     bool unclearable;                 /* some have traverse and no clear */
     bool destroys;                    /* some have destroy */
+    bool odd;                         /* some may be more than memory and a map of references */
     bool distributed;                 /* some are counted by each thread for itself */
     bool hinted, misled;              /* hints were used; and failed */
     bool listed;                      /* the lists are what counts, patches may be out of date */

@@ -73,8 +73,13 @@ void ouroi_list_free(struct ouroi_list *list)
 
 void ouroi_list_reset(struct ouroi_list *list)
 {
+    ouroi_list_reset_to(list, 0);
+}
+
+void ouroi_list_reset_to(struct ouroi_list *list, size_t kept_bytes)
+{
     list->count = 0;
-    if (list->room * sizeof(void *) > KEPT_BYTES)
+    if (list->room * sizeof(void *) > (kept_bytes > KEPT_BYTES ? kept_bytes : KEPT_BYTES))
         ouroi_list_free(list);
 }
 

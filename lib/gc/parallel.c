@@ -283,7 +283,7 @@ OUROI_INLINE bool unpack(struct ouroi_searcher *searcher, bool first, ouro_visit
         searcher->helps &= i != 0;
         for (size_t p = 0; p < parcel->count; p++) {
             if (p + OUROI_QUEUE / 2 < parcel->count)
-                ouroi_object_prefetch(parcel->objects[p + OUROI_QUEUE / 2]);
+                ouroi_object_prefetch((uintptr_t)parcel->objects[p + OUROI_QUEUE / 2] + OUROI_MARK_LONG);
             ouroi_reach_into(searcher, parcel->objects[p], first, visit);
         }
         parcel->next = searcher->empty;
@@ -312,7 +312,7 @@ OUROI_INLINE void drain_with(struct ouroi_searcher *searcher, bool first, ouro_v
     for (;;) {
         ouro_object *obj = ouroi_reach_next(searcher, first);
         if (obj == NULL)
-            obj = ouroi_deque_take(&searcher->deque);
+            obj = ouroi_unmark((uintptr_t)ouroi_deque_take(&searcher->deque));
         if (obj == NULL) {
             if (!nodes || (!unpack(searcher, first, visit, false) && !send_all(searcher) &&
                            !(searcher->helps && unpack(searcher, first, visit, true))))
@@ -350,7 +350,7 @@ static void reach_patch(struct ouroi_searcher *searcher, const struct ouroi_patc
                 continue;
             if (searcher->search->generation == 2)
                 ouroi_hints_note_root(searcher, obj, state);
-            ouroi_reach_state(searcher, &patch->states[index], obj, false);
+            ouroi_reach_state(searcher, &patch->states[index], (uintptr_t)obj, false);
             if (searcher->stack.count > STACK_ENOUGH)
                 drain(searcher, false);
         }

@@ -26,7 +26,8 @@
 size_t ouroi_search_worker_objects = 16384;
 
 enum {
-    STACK_ENOUGH = 256, /* roots found, before they are looked into */
+    STACK_ENOUGH = 256,  /* roots found, before they are looked into */
+    STACK_KEPT_EACH = 4, /* bytes of the stacks that are kept, for each object */
 };
 
 void ouroi_search_fail_visits(const struct ouroi_searcher *searcher, const ouro_object *object)
@@ -94,7 +95,7 @@ void ouroi_reach_untracked(struct ouroi_searcher *searcher, ouro_object *obj)
     if (entry == NULL || ouroi_atomic_load_relaxed(&entry->reached)) /* relaxed: twice does no harm */
         return;
     ouroi_atomic_store_relaxed(&entry->reached, true); /* relaxed: the same */
-    ouroi_reach_push(searcher, obj);
+    ouroi_reach_push(searcher, (uintptr_t)obj + OUROI_MARK_LONG);
 }
 
 /* Weak maps. */
@@ -140,7 +141,8 @@ static bool is_reached(const struct ouroi_search *search, const ouro_object *obj
         const struct ouroi_entry *entry = search->keys != 0 ? ouroi_table_find(&search->table, obj) : NULL;
         return entry == NULL || ouroi_atomic_load_relaxed(&entry->reached); /* relaxed: see ouroi_search_maps */
     }
-    return !slice->candidate || !ouroi_state_is_unreached(ouroi_state_get(ouroi_slice_state(slice, (uintptr_t)obj)));
+    return slice->candidate == 0 ||
+           !ouroi_state_is_unreached(ouroi_state_get(ouroi_slice_state(slice, (uintptr_t)obj)));
 }
 
 struct map_visit {
@@ -454,7 +456,7 @@ static int list_dead(struct ouroi_search *search)
 {
     if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
         return -ENOMEM;
-    bool odd = some_are_odd(search);
+    bool odd = search->odd = some_are_odd(search);
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
         for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {
@@ -546,7 +548,7 @@ int ouroi_search_run(struct ouroi_search *search, unsigned most_workers)
 static void set_dead_candidates(const struct ouroi_search *search, bool is)
 {
     for (size_t i = 0; i < search->dead.count; i++)
-        ouroi_slice_at(search->dead.items[i])->candidate = is;
+        ouroi_slice_set_candidate(ouroi_slice_at(search->dead.items[i]), is);
 }
 
 /* From REACHED and INTERNAL to survivors and DEAD; lists the dead anew. */
@@ -576,7 +578,7 @@ static int sweep_dead(struct ouroi_search *search)
 static void subtract_entry(ouro_object *map, ouro_object *value, void *arg)
 {
     struct ouroi_slice *slice = ouroi_slice_at(map);
-    if (!slice->candidate || !ouroi_state_is_subtracted(*ouroi_slice_state(slice, (uintptr_t)map)))
+    if (slice->candidate == 0 || !ouroi_state_is_subtracted(*ouroi_slice_state(slice, (uintptr_t)map)))
         ouroi_subtract_visit(arg, value, false);
 }
 
@@ -594,6 +596,41 @@ static void count_keys(struct ouroi_searcher *searcher, const struct ouroi_list 
         ouroi_weak_maps_of(keys->items[i], subtract_entry, searcher);
 }
 
+OUROI_INLINE void weigh_reference(struct ouroi_searcher *searcher, ouro_object *obj, bool flag)
+{
+    const int8_t *state = ouroi_state_at(obj);
+    (void)flag;
+    searcher->balance -= state != NULL && *state == OUROI_STATE_DEAD;
+}
+
+static void weigh_visit(ouro_object *obj, void *arg)
+{
+    weigh_reference(arg, obj, false);
+}
+
+/* Whether all of the dead are there, no other is known to weak references, and only they refer to each other: as none has more
+ * references than it counts, that is so if all have as many as all count. */
+static bool are_still_dead(const struct ouroi_search *search, struct ouroi_searcher *mine)
+{
+    const uint64_t special = OURO_SHARED_SPECIAL_ | OURO_FLAG_QUEUED_ | OURO_FLAG_DYING_;
+    size_t seen = 0;
+    mine->balance = 0;
+    for (size_t i = 0; i < search->dead.count; i++) {
+        ouro_object *obj = search->dead.items[i];
+        const int8_t *state = ouroi_state_at(obj);
+        ouroi_list_prefetch(&search->dead, i, search->dead.count);
+        if (state == NULL || *state != OUROI_STATE_DEAD)
+            return false;
+        uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
+        if ((shared & special) != OURO_FLAG_ALIVE_)
+            return false;
+        mine->balance += ouroi_object_count(obj);
+        seen += (shared & OURO_FLAG_SEEN_) != 0;
+        ouroi_visit_each(mine, obj, ouroi_type_of(obj), weigh_reference, false, weigh_visit);
+    }
+    return mine->balance == 0 && seen == search->seen.count;
+}
+
 int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *keys)
 {
     ouroi_table_reset(&search->table);
@@ -602,6 +639,8 @@ int ouroi_search_again(struct ouroi_search *search, const struct ouroi_list *key
     if (prepare_searchers(search, 1) != 0)
         return -ENOMEM;
     struct ouroi_searcher *mine = &search->searchers[0];
+    if (!search->has_maps && keys->count == 0 && are_still_dead(search, mine))
+        return 0;
     size_t count = search->dead.count;
     search->dead.count = 0;
     for (size_t i = 0; i < count; i++) {
@@ -679,7 +718,7 @@ void ouroi_search_abandon(struct ouroi_search *search)
             struct ouroi_slice *slice = ouroi_slice_find((uintptr_t)search->dead.items[i]);
             if (slice == NULL || slice->states == NULL)
                 continue;
-            slice->candidate = false;
+            slice->candidate = 0;
             if (*ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]) != OUROI_STATE_YOUNG)
                 make_old(ouroi_slice_state(slice, (uintptr_t)search->dead.items[i]), search->dead.items[i]);
         }
@@ -704,7 +743,7 @@ void ouroi_search_reset(struct ouroi_search *search)
     ouroi_table_reset(&search->table);
     for (size_t w = 0; w < search->searcher_room; w++) {
         struct ouroi_searcher *searcher = &search->searchers[w];
-        ouroi_list_reset(&searcher->stack);
+        ouroi_list_reset_to(&searcher->stack, search->blocks * STACK_KEPT_EACH / search->searcher_room);
         ouroi_list_reset(&searcher->maps);
         ouroi_list_reset(&searcher->roots);
         free_parcels(searcher);

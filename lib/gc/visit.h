@@ -22,18 +22,36 @@ OUROI_INLINE int8_t *ouroi_state_at(const void *p)
     return OUROI_LIKELY(slice != NULL && slice->states != NULL) ? ouroi_slice_state(slice, (uintptr_t)p) : NULL;
 }
 
-/* Asks for an object's memory: two lines, as not all objects are small, nor at the beginning of one. */
-OUROI_INLINE void ouroi_object_prefetch(const void *obj)
+/* Marked addresses: in the last four bits how long the block is, in units of 16 bytes, 8 for what is longer; so that no more
+ * of it is asked for than there is. That is the mark of a run's slices while its objects are candidates. */
+#define OUROI_MARK_LONG 8u
+
+OUROI_INLINE void ouroi_slice_set_candidate(struct ouroi_slice *slice, bool is)
 {
-    __builtin_prefetch(obj);
-    __builtin_prefetch((const char *)obj + OUROI_CACHE_LINE);
+    struct ouroi_run *run = ouroi_atomic_load_relaxed(&slice->run); /* relaxed: the world is stopped */
+    uint32_t units = is && run->kind == OUROI_RUN_POOL ? ouroi_pool_of(run)->block_bytes / 16 : OUROI_MARK_LONG;
+    slice->candidate = (uint8_t)(!is ? 0 : units < OUROI_MARK_LONG ? units : OUROI_MARK_LONG);
+}
+
+OUROI_INLINE ouro_object *ouroi_unmark(uintptr_t marked)
+{
+    return (ouro_object *)(marked & ~(uintptr_t)15);
+}
+
+/* Asks for an object's memory: where it begins, and the next line if a good part of it lies there. */
+OUROI_INLINE void ouroi_object_prefetch(uintptr_t marked)
+{
+    uintptr_t mark = marked & 15;
+    const char *p = (const char *)(marked - mark);
+    __builtin_prefetch(p);
+    __builtin_prefetch(p + mark * 8 + 8);
 }
 
 /* Asks for an object of a list that is walked, ahead of time. */
 OUROI_INLINE void ouroi_list_prefetch(const struct ouroi_list *list, size_t index, size_t count)
 {
     if (index + OUROI_QUEUE < count)
-        ouroi_object_prefetch(list->items[index + OUROI_QUEUE]);
+        ouroi_object_prefetch((uintptr_t)list->items[index + OUROI_QUEUE] + OUROI_MARK_LONG);
 }
 
 OUROI_INLINE bool ouroi_state_is_counted(int8_t state) /* -(1 + n), n > 0 */
@@ -95,13 +113,13 @@ OUROI_INLINE void ouroi_subtract_state(struct ouroi_searcher *searcher, int8_t *
 }
 
 /* The ring: what was seen last gives way to what was seen OUROI_RING references ago, whose state is in the cache by now. */
-OUROI_INLINE struct ouroi_seen ouroi_ring_exchange(struct ouroi_searcher *searcher, int8_t *state, ouro_object *obj)
+OUROI_INLINE struct ouroi_seen ouroi_ring_exchange(struct ouroi_searcher *searcher, int8_t *state, uintptr_t marked)
 {
     __builtin_prefetch(state, 1);
     struct ouroi_seen *slot = &searcher->ring[searcher->ring_at++ % OUROI_RING];
     struct ouroi_seen old = *slot;
     slot->state = state;
-    slot->object = obj;
+    slot->marked = marked;
     return old;
 }
 
@@ -118,14 +136,14 @@ OUROI_INLINE void ouroi_subtract_ring(struct ouroi_searcher *searcher, bool shar
     for (unsigned i = 0; i < OUROI_RING; i++) {
         struct ouroi_seen old = ouroi_ring_take(searcher);
         if (old.state != NULL)
-            ouroi_subtract_state(searcher, old.state, old.object, shared);
+            ouroi_subtract_state(searcher, old.state, (ouro_object *)old.marked, shared);
     }
 }
 
 OUROI_INLINE void ouroi_subtract_visit(struct ouroi_searcher *searcher, ouro_object *obj, bool shared)
 {
     struct ouroi_slice *slice = ouroi_slice_at(obj);
-    if (OUROI_UNLIKELY(slice == NULL || !slice->candidate)) {
+    if (OUROI_UNLIKELY(slice == NULL || slice->candidate == 0)) {
         if (OUROI_UNLIKELY(searcher->search->keys != 0) && (slice == NULL || slice->states == NULL))
             ouroi_search_saw_untracked(searcher, obj);
         return;
@@ -135,9 +153,9 @@ OUROI_INLINE void ouroi_subtract_visit(struct ouroi_searcher *searcher, ouro_obj
         ouroi_subtract_state(searcher, state, obj, shared);
         return;
     }
-    struct ouroi_seen old = ouroi_ring_exchange(searcher, state, obj);
+    struct ouroi_seen old = ouroi_ring_exchange(searcher, state, (uintptr_t)obj);
     if (OUROI_LIKELY(old.state != NULL))
-        ouroi_subtract_state(searcher, old.state, old.object, shared);
+        ouroi_subtract_state(searcher, old.state, (ouro_object *)old.marked, shared);
 }
 
 /* Whether a candidate's references are to be subtracted. */
@@ -153,23 +171,23 @@ OUROI_INLINE bool ouroi_state_is_to_reach(int8_t state, bool first)
     return first ? state == OUROI_STATE_YOUNG : ouroi_state_is_unreached(state);
 }
 
-OUROI_INLINE void ouroi_reach_push(struct ouroi_searcher *searcher, ouro_object *obj)
+OUROI_INLINE void ouroi_reach_push(struct ouroi_searcher *searcher, uintptr_t marked)
 {
-    if (OUROI_UNLIKELY(!ouroi_list_push(&searcher->stack, obj)))
+    if (OUROI_UNLIKELY(!ouroi_list_push(&searcher->stack, (void *)marked)))
         searcher->failed = true;
 }
 
 void ouroi_reach_hint(struct ouroi_searcher *searcher, ouro_object *obj);
 void ouroi_reach_untracked(struct ouroi_searcher *searcher, ouro_object *obj);
 
-OUROI_INLINE void ouroi_reach_state(struct ouroi_searcher *searcher, int8_t *state, ouro_object *obj, bool first)
+OUROI_INLINE void ouroi_reach_state(struct ouroi_searcher *searcher, int8_t *state, uintptr_t marked, bool first)
 {
     int8_t value = ouroi_state_get(state);
     if (ouroi_state_is_to_reach(value, first)) {
         ouroi_state_set(state, OUROI_STATE_REACHED);
-        ouroi_reach_push(searcher, obj);
+        ouroi_reach_push(searcher, marked);
     } else if (first && OUROI_UNLIKELY(value == OUROI_STATE_HINT)) {
-        ouroi_reach_hint(searcher, obj);
+        ouroi_reach_hint(searcher, ouroi_unmark(marked));
     }
 }
 
@@ -178,21 +196,22 @@ OUROI_INLINE void ouroi_reach_ring(struct ouroi_searcher *searcher, bool first)
     for (unsigned i = 0; i < OUROI_RING; i++) {
         struct ouroi_seen old = ouroi_ring_take(searcher);
         if (old.state != NULL)
-            ouroi_reach_state(searcher, old.state, old.object, first);
+            ouroi_reach_state(searcher, old.state, old.marked, first);
     }
 }
 
 OUROI_INLINE void ouroi_reach_visit(struct ouroi_searcher *searcher, ouro_object *obj, bool first)
 {
     struct ouroi_slice *slice = ouroi_slice_at(obj);
-    if (OUROI_UNLIKELY(slice == NULL || !slice->candidate)) {
+    if (OUROI_UNLIKELY(slice == NULL || slice->candidate == 0)) {
         if (OUROI_UNLIKELY(searcher->search->keys != 0) && (slice == NULL || slice->states == NULL))
             ouroi_reach_untracked(searcher, obj);
         return;
     }
-    struct ouroi_seen old = ouroi_ring_exchange(searcher, ouroi_slice_state(slice, (uintptr_t)obj), obj);
+    struct ouroi_seen old =
+        ouroi_ring_exchange(searcher, ouroi_slice_state(slice, (uintptr_t)obj), (uintptr_t)obj + slice->candidate);
     if (OUROI_LIKELY(old.state != NULL))
-        ouroi_reach_state(searcher, old.state, old.object, first);
+        ouroi_reach_state(searcher, old.state, old.marked, first);
 }
 
 /* As ouroi_object_traverse, with `each` inline where a map names the references. visit: the same for traverse. */
@@ -257,14 +276,14 @@ OUROI_INLINE ouro_object *ouroi_reach_chain(struct ouroi_searcher *searcher, our
             /* relaxed: the world is stopped */
             ouro_object *ref = ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + *at));
             struct ouroi_slice *slice = ref != NULL ? ouroi_slice_at(ref) : NULL;
-            if (slice == NULL || !slice->candidate)
+            if (slice == NULL || slice->candidate == 0)
                 continue;
             int8_t *state = ouroi_slice_state(slice, (uintptr_t)ref);
             int8_t value = ouroi_state_get(state);
             if (ouroi_state_is_to_reach(value, first)) {
                 ouroi_state_set(state, OUROI_STATE_REACHED);
                 if (next != NULL)
-                    ouroi_reach_push(searcher, next);
+                    ouroi_reach_push(searcher, (uintptr_t)next + OUROI_MARK_LONG);
                 next = ref;
             } else if (first && OUROI_UNLIKELY(value == OUROI_STATE_HINT)) {
                 ouroi_reach_hint(searcher, ref);
@@ -273,7 +292,7 @@ OUROI_INLINE ouro_object *ouroi_reach_chain(struct ouroi_searcher *searcher, our
         obj = next;
     } while (obj != NULL && searcher->stack.count == 0);
     if (obj != NULL)
-        ouroi_reach_push(searcher, obj);
+        ouroi_reach_push(searcher, (uintptr_t)obj + OUROI_MARK_LONG);
     return NULL;
 }
 
@@ -283,11 +302,11 @@ OUROI_INLINE ouro_object *ouroi_reach_next(struct ouroi_searcher *searcher, bool
     for (;;) {
         ouro_object *obj;
         if (OUROI_LIKELY(searcher->stack.count != 0)) {
-            ouro_object *new = searcher->stack.items[--searcher->stack.count];
+            uintptr_t new = (uintptr_t)searcher->stack.items[--searcher->stack.count];
             ouroi_object_prefetch(new);
             ouro_object **slot = &searcher->queue[searcher->queue_at++ % OUROI_QUEUE];
             obj = *slot;
-            *slot = new;
+            *slot = ouroi_unmark(new);
             if (OUROI_LIKELY(obj != NULL))
                 return obj;
             searcher->queued++;

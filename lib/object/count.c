@@ -245,6 +245,11 @@ void ouro_decref_last_(ouro_object *obj)
         ouroi_object_free_plain(obj, shared);
         return;
     }
+    if (OUROI_LIKELY((shared & (0xffffffff000000ffu | OUROI_SHARED_MAPS)) ==
+                     (OURO_SHARED_ZERO_ | OUROI_SHARED_MAPS | OURO_FLAG_ALIVE_))) {
+        ouroi_object_die_mapped(ouroi_object_self, obj, shared);
+        return;
+    }
     const uint64_t harmless = OURO_FLAG_FINALIZED_;
     if (OUROI_LIKELY((shared & ~harmless) == (OURO_SHARED_ZERO_ | ouroi_shared_type(shared)))) {
         ouroi_object_die(ouroi_object_self, obj);

@@ -128,16 +128,24 @@ OUROI_INLINE void release(struct ouroi_object_thread *self, ouro_object *obj, bo
     if (OUROI_UNLIKELY(ouroi_options.secure))
         ouroi_object_note_grave(obj);
     if (OUROI_UNLIKELY((shared & OURO_FLAG_SEEN_) != 0)) {
-        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
+        ouroi_object_leave_type(obj, shared);
         OUROI_OWNED_ADD(&self->allowance, tracked && self->allowance < self->granted);
         put_in_limbo(self, obj);
     } else if (tracked) {
-        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
+        ouroi_object_leave_type(obj, shared);
         OUROI_OWNED_ADD(&self->allowance, self->allowance < self->granted);
         ouroi_nodes_free(ouroi_nodes_self, obj);
     } else {
         ouroi_object_free_plain(obj, shared);
     }
+}
+
+/* Of maps_only, and not SEEN: so nobody remembers the dead. */
+OUROI_INLINE void release_mapped(struct ouroi_object_thread *self, ouro_object *obj, uint64_t shared)
+{
+    ouroi_object_leave_type(obj, shared);
+    OUROI_OWNED_ADD(&self->allowance, self->allowance < self->granted);
+    ouroi_nodes_free(ouroi_nodes_self, obj);
 }
 
 void ouroi_object_release_many(void *const *objects, size_t count)
@@ -152,7 +160,7 @@ void ouroi_object_release_many(void *const *objects, size_t count)
         if (OUROI_UNLIKELY(ouroi_options.secure))
             ouroi_object_note_grave(obj);
         /* relaxed: it is the caller's alone */
-        *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(ouroi_atomic_load_relaxed(&obj->ouro_shared_));
+        ouroi_object_leave_type(obj, ouroi_atomic_load_relaxed(&obj->ouro_shared_));
         ouroi_nodes_free(heap, obj);
     }
     OUROI_OWNED_SET(&self->allowance, given < self->granted ? given : self->granted);
@@ -176,16 +184,26 @@ OUROI_INLINE void drop_ref(ouro_object **where)
     ouro_decref(ref);
 }
 
+enum { REFS_AHEAD = 4 }; /* references whose objects are asked for before they are dropped */
+
 static void drop_refs(ouro_object *obj, const ouro_type *type)
 {
-    for (size_t i = 0; i < type->ref_count; i++)
-        drop_ref((ouro_object **)(void *)((char *)obj + type->refs[i]));
+    const uint16_t *end = type->refs + type->ref_count;
+    for (const uint16_t *at = type->refs; at != end; at++) {
+        if (end - at > REFS_AHEAD)
+            /* relaxed: see drop_ref */
+            __builtin_prefetch(ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + at[REFS_AHEAD])), 1);
+        drop_ref((ouro_object **)(void *)((char *)obj + *at));
+    }
     if (!type->items_are_refs)
         return;
     ouro_object **items = (ouro_object **)(void *)((char *)obj + type->size);
     size_t count = ouroi_object_items(obj);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (count - i > REFS_AHEAD)
+            __builtin_prefetch(ouroi_atomic_load_relaxed(&items[i + REFS_AHEAD]), 1); /* relaxed: see drop_ref */
         drop_ref(&items[i]);
+    }
 }
 
 void ouroi_object_clear(ouro_object *obj)
@@ -285,7 +303,13 @@ static void drain(struct ouroi_object_thread *self)
     ouro_object *obj;
     while ((obj = self->dying) != NULL) {
         self->dying = link_of(obj);
-        bury(self, obj);
+        uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: dying, so nobody changes it */
+        if (OUROI_LIKELY((shared & (OUROI_SHARED_MAPS | OURO_FLAG_SEEN_)) == OUROI_SHARED_MAPS)) {
+            drop_refs(obj, ouroi_type_of_shared(shared));
+            release_mapped(self, obj, shared);
+        } else {
+            bury(self, obj);
+        }
     }
     self->draining = false;
 }
@@ -303,6 +327,17 @@ void ouroi_object_drain(struct ouroi_thread *thread)
         drain(self);
 }
 
+/* Of maps_only and not SEEN: calls nothing of the program, as what dies by this is put on the list. */
+static OUROI_NOINLINE void die_and_drop(struct ouroi_object_thread *self, ouro_object *obj, uint64_t shared)
+{
+    self->draining = true;
+    drop_refs(obj, ouroi_type_of_shared(shared));
+    release_mapped(self, obj, shared);
+    if (self->dying != NULL)
+        drain(self);
+    self->draining = false;
+}
+
 void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj)
 {
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: its count is zero: nobody else's */
@@ -314,18 +349,34 @@ void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj)
         ouroi_object_put_dying(self, obj);
         return;
     }
-    const ouro_type *type = ouroi_type_of(obj);
-    self->draining = true;
-    if (OUROI_LIKELY(ouroi_type_private(type)->maps_only && (shared & OURO_FLAG_SEEN_) == 0)) {
-        drop_refs(obj, type); /* calls nothing of the program: what dies by this is put on the list */
-        release(self, obj, true, shared);
-    } else {
-        ouroi_atomic_store_relaxed(&obj->ouro_shared_, shared | OURO_FLAG_DYING_); /* relaxed: the same */
-        bury(self, obj);
+    if ((shared & (OUROI_SHARED_MAPS | OURO_FLAG_SEEN_)) == OUROI_SHARED_MAPS) {
+        die_and_drop(self, obj, shared);
+        return;
     }
+    ouroi_atomic_store_relaxed(&obj->ouro_shared_, shared | OURO_FLAG_DYING_); /* relaxed: the same */
+    self->draining = true;
+    bury(self, obj);
     if (self->dying != NULL)
         drain(self);
     self->draining = false;
+}
+
+void ouroi_object_die_mapped(struct ouroi_object_thread *self, ouro_object *obj, uint64_t shared)
+{
+    if (OUROI_UNLIKELY(self->draining)) {
+        ouroi_object_put_dying(self, obj);
+        return;
+    }
+    const ouro_type *type = ouroi_type_of_shared(shared);
+    bool refers = type->items_are_refs;
+    const uint16_t *end = type->refs + type->ref_count;
+    for (const uint16_t *at = type->refs; at != end && !refers; at++)
+        /* relaxed: the object is this thread's alone */
+        refers = ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + *at)) != NULL;
+    if (refers)
+        die_and_drop(self, obj, shared);
+    else
+        release_mapped(self, obj, shared);
 }
 
 bool ouroi_object_has_orphans(void)

@@ -45,17 +45,24 @@ OUROI_INLINE void ouroi_object_check_use(const void *obj, const char *what)
         ouroi_object_misuse(obj, what);
 }
 
+/* Left in the block for who uses it after: the word that has the number of its type. */
+OUROI_INLINE void ouroi_object_leave_type(ouro_object *obj, uint64_t shared)
+{
+    *(uint64_t *)(void *)(obj + 1) = shared;
+}
+
 /* The end of a plain object that nobody can be looking at. */
 OUROI_INLINE void ouroi_object_free_plain(ouro_object *obj, uint64_t shared)
 {
-    /* Left in the block for who uses it after: the number of its type. */
-    *(uint64_t *)(void *)(obj + 1) = ouroi_type_index(shared);
+    ouroi_object_leave_type(obj, shared);
     ouroi_heap_free(obj);
 }
 
 /* death.c: the count of obj is zero, and nobody else has a reference: frees it, or puts it on the thread's list if something
  * is being freed. The caller is registered. */
 void ouroi_object_die(struct ouroi_object_thread *self, ouro_object *obj);
+/* The same, of an object of a type with maps_only that nobody ever saw. */
+void ouroi_object_die_mapped(struct ouroi_object_thread *self, ouro_object *obj, uint64_t shared);
 /* For a thread that cannot register: whoever comes next frees it. */
 void ouroi_object_leave_orphan(ouro_object *obj);
 bool ouroi_object_has_orphans(void);

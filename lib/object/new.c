@@ -14,7 +14,6 @@ void (*ouroi_object_gc_hook)(struct ouroi_thread *thread);
  * for anything, this and 1 is the first word of an object that it makes. */
 _Static_assert(offsetof(struct ouro_self_, number) == 4 && offsetof(struct ouro_self_, zero) == 6, "self_word");
 _Static_assert(offsetof(ouro_object, ouro_owner_) == 4 && offsetof(ouro_object, ouro_items_) == 6, "self_word");
-#define SELF_NONE ((uint64_t)OUROI_NUMBER_NONE << 32)
 
 OUROI_INLINE uint64_t self_word(void)
 {
@@ -34,8 +33,6 @@ OUROI_INLINE void *be_born(ouro_object *obj, uint16_t number, uint64_t birth)
     ouroi_atomic_store_relaxed(&obj->ouro_shared_, owned ? birth : merged);
     return obj;
 }
-
-enum { ZEROED_INLINE = 256 }; /* larger ones are left to memset, which costs more than the way there */
 
 /* A safepoint, and perhaps a collection. */
 static int look_around(const struct ouroi_type *private)
@@ -97,14 +94,28 @@ static OUROI_NOINLINE void *new_slow(ouro_type *type, size_t items)
     return obj;
 }
 
+/* All of a block but its header. */
+OUROI_INLINE void zero(struct ouroi_block *block, size_t bytes)
+{
+    enum { STEP = 16 };
+    char *end = (char *)block + bytes, *at = (char *)block + STEP;
+    if (OUROI_LIKELY(bytes <= 4 * STEP)) { /* 2 to 4 steps: some twice, or of the header, which comes after */
+        memset(at, 0, STEP);
+        memset(end - 2 * STEP, 0, STEP);
+        memset(end - STEP, 0, STEP);
+        return;
+    }
+    for (; at != end; at += STEP)
+        memset(at, 0, STEP);
+}
+
 void *ouro_new(ouro_type *type)
 {
     if (OUROI_UNLIKELY(type == NULL))
         return new_slow(type, 0);
     const struct ouroi_type *private = ouroi_type_private(type);
     uint64_t word = self_word();
-    size_t size = type->size;
-    if (OUROI_UNLIKELY((uint32_t)word != 0 || word == SELF_NONE || size > ZEROED_INLINE))
+    if (OUROI_UNLIKELY((word << 32 | word >> 32) >= OUROI_NUMBER_NONE)) /* a request, or no number */
         return new_slow(type, 0);
     /* [TYPE look] acquire, pairs with [TYPE give]. A type that has no place yet leads to class 0, which never has a block. */
     size_t bin = offsetof(struct ouroi_heap, bins[0].source) + ouroi_atomic_load_acquire(&private->bin);
@@ -127,11 +138,7 @@ void *ouro_new(ouro_type *type)
     OURO_ASSERT(ouroi_block_mark_live(block));
     if (self != NULL)
         OUROI_OWNED_ADD(&self->allowance, -1);
-    char *at = (char *)block + sizeof(ouro_object), *end = (char *)block + size;
-    do {
-        memset(at, 0, 16);
-        at += 16;
-    } while (at < end);
+    zero(block, private->block_bytes);
     ouro_object *obj = (ouro_object *)(void *)block;
     word++;
     memcpy(obj, &word, sizeof word);

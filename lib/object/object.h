@@ -22,13 +22,14 @@
 /* Types. What ouro_private_ holds. */
 struct ouroi_type {
     uint64_t birth; /* the shared word of a new object */
-    uint32_t index; /* bits 31..8 of that; 0: not yet looked at. Odd: plain */
+    uint32_t index; /* bits 31..8 of that; 0: not yet looked at. Bit 0: plain; bit 1: maps_only */
     uint32_t
         bin; /* where in a heap the current pool is for objects without items, from that of class 0; 0: go slowly */
-    bool tracked;   /* its objects are nodes */
-    bool plain;     /* dies with no more ado: no refs, finalize, destroy, clear */
-    bool maps_only; /* its references are all in refs and items: no traverse, clear, finalize or destroy */
-    uint64_t spare[3];
+    uint32_t block_bytes; /* of these objects; if bin is not 0 */
+    bool tracked;         /* its objects are nodes */
+    bool plain;           /* dies with no more ado: no refs, finalize, destroy, clear */
+    bool maps_only;       /* its references are all in refs and items: no traverse, clear, finalize or destroy */
+    uint64_t spare[2];
 };
 _Static_assert(sizeof(struct ouroi_type) <= sizeof(((ouro_type *)0)->ouro_private_), "ouro_private_");
 
@@ -40,17 +41,22 @@ OUROI_INLINE struct ouroi_type *ouroi_type_private(const ouro_type *type)
 /* Type number i is in ouroi_types[i >> 12][i & 4095]. */
 extern OUROI_HIDDEN ouro_type **ouroi_types[4096];
 
-#define OUROI_SHARED_PLAIN ((uint64_t)1 << 8) /* the lowest bit of the type's number */
+#define OUROI_SHARED_PLAIN ((uint64_t)1 << 8) /* the lowest bit of the type's number, */
+#define OUROI_SHARED_MAPS ((uint64_t)2 << 8)  /* and the next */
 
 OUROI_INLINE uint32_t ouroi_type_index(uint64_t shared)
 {
     return (uint32_t)shared >> 8;
 }
+OUROI_INLINE ouro_type *ouroi_type_of_shared(uint64_t shared)
+{
+    uint32_t index = ouroi_type_index(shared);
+    return ouroi_types[index >> 12][index & 4095];
+}
 OUROI_INLINE ouro_type *ouroi_type_of(const ouro_object *obj)
 {
     /* relaxed: the type's bits never change */
-    uint32_t index = ouroi_type_index(ouroi_atomic_load_relaxed(&obj->ouro_shared_));
-    return ouroi_types[index >> 12][index & 4095];
+    return ouroi_type_of_shared(ouroi_atomic_load_relaxed(&obj->ouro_shared_));
 }
 /* The name without a leading "struct ". */
 const char *ouroi_type_name(const ouro_type *type);

@@ -13,7 +13,8 @@ enum { TYPES_PER_PAGE = 4096, PAGES = 4096 };
 
 ouro_type **ouroi_types[PAGES];
 static struct ouroi_lock types_lock = OUROI_LOCK_INIT(OUROI_RANK_TYPES);
-static uint32_t type_count = 2; /* the next number; even. 0 and 1 are no types */
+static uint32_t type_count = 4; /* the next number, a multiple of 4. 0 to 3 are no types */
+enum { ZEROED_INLINE = 256 };   /* larger objects are made in the slow way: memset costs more than the way there */
 
 static bool is_wrong(const ouro_type *type)
 {
@@ -34,8 +35,8 @@ static int give_number(ouro_type *type, struct ouroi_type *private)
     OUROI_OWNED_SET(&private->tracked, type->ref_count != 0 || type->items_are_refs || type->traverse != NULL);
     bool callbacks = type->finalize != NULL || type->destroy != NULL || type->clear != NULL;
     private->plain = !private->tracked && !callbacks && !ouroi_options.secure; /* whose dead are remembered */
-    private->maps_only = private->tracked && type->traverse == NULL && !callbacks;
-    uint32_t index = type_count + private->plain;
+    private->maps_only = private->tracked && type->traverse == NULL && !callbacks && !ouroi_options.secure;
+    uint32_t index = type_count + private->plain + 2u * private->maps_only;
     if (index >= TYPES_PER_PAGE * PAGES)
         return -ENOMEM;
     ouro_type ***page = &ouroi_types[index / TYPES_PER_PAGE];
@@ -46,12 +47,14 @@ static int give_number(ouro_type *type, struct ouroi_type *private)
         ouroi_atomic_store_relaxed(page, fresh); /* relaxed: published with the number */
     }
     ouroi_atomic_store_relaxed(&(*page)[index % TYPES_PER_PAGE], type); /* relaxed: the same */
-    OUROI_OWNED_SET(&type_count, type_count + 2);
+    OUROI_OWNED_SET(&type_count, type_count + 4);
     private->birth = OURO_SHARED_ZERO_ | (uint64_t)index << 8 | OURO_FLAG_ALIVE_;
     /* [TYPE give] release, pairs with [TYPE look]: what was written above */
-    if (type->size <= OUROI_SMALL_MAX)
-        ouroi_atomic_store_release(&private->bin,
-                                   (uint32_t)(ouroi_object_class(type->size) * sizeof(struct ouroi_bin)));
+    if (type->size <= ZEROED_INLINE) {
+        unsigned size_class = ouroi_object_class(type->size);
+        OUROI_OWNED_SET(&private->block_bytes, (uint32_t)ouroi_class_bytes(size_class));
+        ouroi_atomic_store_release(&private->bin, (uint32_t)(size_class * sizeof(struct ouroi_bin)));
+    }
     ouroi_atomic_store_release(&private->index, index);
     return 0;
 }
@@ -128,7 +131,7 @@ const ouro_type *ouroi_object_dead_type(const ouro_object *obj)
     if (ouroi_options.secure)
         /* relaxed: see above */
         return ouroi_atomic_load_relaxed(&graves[i].obj) == obj ? ouroi_atomic_load_relaxed(&graves[i].type) : NULL;
-    return ouroi_type_numbered((uint32_t) * (const uint64_t *)(const void *)(obj + 1));
+    return ouroi_type_numbered(ouroi_type_index(*(const uint64_t *)(const void *)(obj + 1)));
 }
 
 /* A count of items that the header has no room for lies at the end of the block. */
