@@ -31,7 +31,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define HOLD_WAIT_NS ((uint64_t)20000000)  /* for a thread to hear */
+#define HOLD_WAIT_NS ((uint64_t)200000000) /* for a thread to hear */
 #define HOLD_MAX_NS ((uint64_t)2000000000) /* that it is kept */
 
 enum { SIGNALS = 65 };
