@@ -134,9 +134,9 @@ static void show_collector(const struct top *top, FILE *out)
             tool_duration((double)process_quantile(&now->pauses, 500)).text,
             tool_duration((double)process_quantile(&now->pauses, 990)).text,
             tool_duration((double)now->pauses.max_ns).text);
-    if (top->has_last)
-        fprintf(out, "; stopped for %s of the time",
-                tool_percent(rate(top, now->pauses.total_ns, last->pauses.total_ns), 1e9).text);
+    double stopped = rate(top, now->pauses.total_ns, last->pauses.total_ns) / 1e9;
+    if (top->has_last) /* a pause that began before the last reading is counted whole at its end */
+        fprintf(out, "; stopped for %s of the time", tool_percent(stopped < 1 ? stopped : 1, 1).text);
     fputc('\n', out);
 }
 
