@@ -246,6 +246,15 @@ static void dumps_replace_files_whole(void **state)
     ouro_snapshot *loaded = ouro_snapshot_load(link);
     assert_non_null(loaded);
     ouro_snapshot_free(loaded);
+    char longest[512], name[256]; /* a name that leaves no room for another beside it */
+    memset(name, 'n', 255);
+    name[255] = '\0';
+    snprintf(longest, sizeof longest, "%s", scratch(""));
+    strcat(longest, name);
+    assert_int_equal(ouro_snapshot_dump(snapshot, longest), 0);
+    loaded = ouro_snapshot_load(longest);
+    assert_non_null(loaded);
+    ouro_snapshot_free(loaded);
     assert_int_equal(ouro_snapshot_dump(snapshot, "/nonexistent/file"), -1);
     assert_int_equal(errno, ENOENT);
     assert_int_equal(ouro_snapshot_dump(snapshot, "/"), -1);
