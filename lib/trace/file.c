@@ -1,7 +1,8 @@
 /* trace/file.c: a file that is written, and appears under its name when it is whole.
  *
- * A regular file, or one that is not there yet, is written beside its place and renamed; what is none (a pipe, a terminal)
- * is written to as it is. The first error stays, and what follows is not written.
+ * A regular file, or one that is not there yet, is written beside its place, under a name of the thread's own, and renamed.
+ * What is none (a pipe, a terminal), or lies where no other file can be made, is written in place. The first error stays,
+ * and what follows is not written.
  *
  * Sync        none: belongs to the thread that writes. Its buffer is mapped, and nothing is taken from a heap.
  */
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { BUFFER_BYTES = 256 << 10 };
@@ -44,7 +46,7 @@ static int choose_place(struct ouroi_out *out, const char *path)
     out->temporary[0] = '\0';
     if (lstat(path, &status) == 0 && !S_ISREG(status.st_mode))
         return 0; /* in place; opening says what is wrong with a folder */
-    ouroi_format(out->temporary, sizeof out->temporary, "%s.%d.part", path, (int)getpid());
+    ouroi_format(out->temporary, sizeof out->temporary, "%s.%d.part", path, (int)syscall(SYS_gettid));
     return 0;
 }
 
@@ -60,7 +62,12 @@ int ouroi_out_open(struct ouroi_out *out, const char *path)
     if (out->buffer == NULL)
         return out->error = -ENOMEM;
     int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY;
-    out->fd = open(out->temporary[0] != '\0' ? out->temporary : out->path, flags, 0666);
+    if (out->temporary[0] != '\0')
+        out->fd = open(out->temporary, flags, 0666);
+    if (out->fd < 0) {
+        out->temporary[0] = '\0';
+        out->fd = open(out->path, flags, 0666);
+    }
     if (out->fd < 0) {
         out->error = -errno;
         (void)ouroi_os.unmap(out->buffer, BUFFER_BYTES);

@@ -190,45 +190,22 @@ static void radix_sort(struct item *items, struct item *spare, size_t count)
     }
 }
 
-static uint64_t magnitude(long difference)
+/* Sorts the numbers 0 to count - 1, the biggest first by the last of the keys, then by the one before. The numbers, in
+ * `work`, to be freed; NULL: no memory. */
+static const struct item *sort_numbers(struct ouroi_array *work, size_t count, unsigned keys,
+                                       uint64_t (*key)(const void *of, uint32_t number, unsigned which), const void *of)
 {
-    return difference < 0 ? 0 - (uint64_t)difference : (uint64_t)difference;
-}
-
-/* What groups are sorted by, the first key last. */
-static uint64_t sort_key(const ouro_trace_stat *stat, unsigned which)
-{
-    switch (which) {
-    case 0:
-        return stat->count;
-    case 1:
-        return magnitude(stat->count_diff);
-    case 2:
-        return stat->size;
-    default:
-        return magnitude(stat->size_diff);
-    }
-}
-
-/* Sorts stats, biggest first; a fresh array in the snapshot's store. NULL: no memory. */
-static ouro_trace_stat *sorted(ouro_snapshot *snapshot, const ouro_trace_stat *stats, size_t count)
-{
-    struct ouroi_array work = { 0 };
-    ouro_trace_stat *out = ouroi_store_array(&snapshot->store, count, sizeof *out);
-    if (out == NULL || ouroi_array_reserve(&work, 2 * count, sizeof(struct item)) != 0)
+    if (ouroi_array_reserve(work, 2 * count + 1, sizeof(struct item)) != 0)
         return NULL;
-    struct item *items = work.items;
+    struct item *items = work->items;
     for (uint32_t i = 0; i < count; i++)
         items[i].number = i;
-    for (unsigned which = 0; which < 4 && count > 0; which++) {
+    for (unsigned which = 0; which < keys && count > 0; which++) {
         for (size_t i = 0; i < count; i++)
-            items[i].key = ~sort_key(&stats[items[i].number], which);
+            items[i].key = ~key(of, items[i].number, which);
         radix_sort(items, items + count, count);
     }
-    for (size_t i = 0; i < count; i++)
-        out[i] = stats[items[i].number];
-    ouroi_array_free(&work);
-    return out;
+    return items;
 }
 
 /* The frames of a trace as addresses, for stat. */
@@ -244,20 +221,34 @@ static int put_frames(ouro_snapshot *snapshot, const struct ouroi_trace *trace, 
     return 0;
 }
 
-static int make_stats(struct grouping *grouping, struct ouroi_array *stats)
+static uint64_t group_key(const void *of, uint32_t number, unsigned which)
+{
+    const struct group *group = &((const struct group *)of)[number];
+    return which == 0 ? group->count : group->size;
+}
+
+/* Writes the groups, sorted, to kept. */
+static int make_stats(struct grouping *grouping, struct ouroi_statistics *kept)
 {
     ouro_snapshot *snapshot = grouping->snapshot;
     const struct group *groups = grouping->groups.items;
-    int rc = ouroi_array_reserve(stats, grouping->groups.count, sizeof(ouro_trace_stat));
-    for (size_t i = 0; i < grouping->groups.count && rc == 0; i++) {
-        ouro_trace_stat *stat = &((ouro_trace_stat *)stats->items)[stats->count++];
-        const struct ouroi_trace *trace = &snapshot->traces[groups[i].trace];
-        describe(snapshot, grouping->key, groups[i].lead, trace->type, stat);
-        stat->size = (size_t)groups[i].size;
-        stat->count = (size_t)groups[i].count;
+    size_t count = grouping->groups.count;
+    struct ouroi_array work = { 0 };
+    ouro_trace_stat *stats = ouroi_store_array(&snapshot->store, count, sizeof *stats);
+    const struct item *order = stats != NULL ? sort_numbers(&work, count, 2, group_key, groups) : NULL;
+    int rc = order != NULL ? 0 : -ENOMEM;
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        const struct group *group = &groups[order[i].number];
+        const struct ouroi_trace *trace = &snapshot->traces[group->trace];
+        describe(snapshot, grouping->key, group->lead, trace->type, &stats[i]);
+        stats[i].size = (size_t)group->size;
+        stats[i].count = (size_t)group->count;
         if (grouping->key == OURO_BY_TRACEBACK)
-            rc = put_frames(snapshot, trace, stat);
+            rc = put_frames(snapshot, trace, &stats[i]);
     }
+    ouroi_array_free(&work);
+    if (rc == 0)
+        *kept = (struct ouroi_statistics){ stats, count, true };
     return rc;
 }
 
@@ -268,17 +259,9 @@ static int statistics(ouro_snapshot *snapshot, ouro_trace_key key, struct ouroi_
     if (kept->done)
         return 0;
     struct grouping grouping = { .snapshot = snapshot, .key = key };
-    struct ouroi_array stats = { 0 };
     int rc = group_all(&grouping);
     if (rc == 0)
-        rc = make_stats(&grouping, &stats);
-    if (rc == 0) {
-        kept->stats = sorted(snapshot, stats.items, stats.count);
-        kept->count = stats.count;
-        kept->done = kept->stats != NULL;
-        rc = kept->done ? 0 : -ENOMEM;
-    }
-    ouroi_array_free(&stats);
+        rc = make_stats(&grouping, kept);
     ouroi_array_free(&grouping.groups);
     ouroi_array_free(&grouping.of);
     ouroi_index_free(&grouping.index);
@@ -431,6 +414,40 @@ static int subtract(struct comparing *comparing, const struct ouroi_statistics *
     return rc;
 }
 
+static uint64_t magnitude(long difference)
+{
+    return difference < 0 ? 0 - (uint64_t)difference : (uint64_t)difference;
+}
+
+static uint64_t stat_key(const void *of, uint32_t number, unsigned which)
+{
+    const ouro_trace_stat *stat = &((const ouro_trace_stat *)of)[number];
+    switch (which) {
+    case 0:
+        return stat->count;
+    case 1:
+        return magnitude(stat->count_diff);
+    case 2:
+        return stat->size;
+    default:
+        return magnitude(stat->size_diff);
+    }
+}
+
+/* A sorted copy in the store of `now`. NULL: no memory. */
+static const ouro_trace_stat *sorted(struct comparing *comparing)
+{
+    size_t count = comparing->stats.count;
+    const ouro_trace_stat *stats = comparing->stats.items;
+    struct ouroi_array work = { 0 };
+    ouro_trace_stat *out = ouroi_store_array(&comparing->now->store, count, sizeof *out);
+    const struct item *order = out != NULL ? sort_numbers(&work, count, 4, stat_key, stats) : NULL;
+    for (size_t i = 0; i < count && order != NULL; i++)
+        out[i] = stats[order[i].number];
+    ouroi_array_free(&work);
+    return order != NULL ? out : NULL;
+}
+
 size_t ouro_snapshot_compare(ouro_snapshot *now, ouro_snapshot *before, ouro_trace_key key,
                              const ouro_trace_stat **stats)
 {
@@ -447,7 +464,7 @@ size_t ouro_snapshot_compare(ouro_snapshot *now, ouro_snapshot *before, ouro_tra
     size_t count = comparing.stats.count;
     *stats = NULL;
     if (rc == 0) {
-        *stats = sorted(now, comparing.stats.items, count);
+        *stats = sorted(&comparing);
         rc = *stats != NULL ? 0 : -ENOMEM;
     }
     ouroi_array_free(&comparing.stats);

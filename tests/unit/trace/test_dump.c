@@ -246,6 +246,15 @@ static void dumps_replace_files_whole(void **state)
     ouro_snapshot *loaded = ouro_snapshot_load(link);
     assert_non_null(loaded);
     ouro_snapshot_free(loaded);
+    char longest[512], name[256]; /* a name that leaves no room for another beside it */
+    memset(name, 'n', 255);
+    name[255] = '\0';
+    snprintf(longest, sizeof longest, "%s", scratch(""));
+    strcat(longest, name);
+    assert_int_equal(ouro_snapshot_dump(snapshot, longest), 0);
+    loaded = ouro_snapshot_load(longest);
+    assert_non_null(loaded);
+    ouro_snapshot_free(loaded);
     assert_int_equal(ouro_snapshot_dump(snapshot, "/nonexistent/file"), -1);
     assert_int_equal(errno, ENOENT);
     assert_int_equal(ouro_snapshot_dump(snapshot, "/"), -1);
@@ -255,6 +264,35 @@ static void dumps_replace_files_whole(void **state)
         assert_int_equal(errno, ENOSPC);
     }
     ouro_snapshot_free(snapshot);
+}
+
+/* Gzip without zlib: as large as it is, and the same. */
+static void profiles_are_the_same_without_zlib(void **state)
+{
+    (void)state;
+    enum { TRACES = 20000 };
+    static struct made many[TRACES];
+    char zipped[256], stored[256], command[1024];
+    for (size_t i = 0; i < TRACES; i++)
+        many[i] = (struct made){ .first = 0, .count = KNOWN_FRAMES, .size = i * i, .blocks = 1 };
+    ouro_snapshot *snapshot = snapshot_of_all(load_known("full.so"), many, TRACES);
+    snprintf(zipped, sizeof zipped, "%s", scratch("zipped.gz"));
+    snprintf(stored, sizeof stored, "%s", scratch("stored.gz"));
+    assert_int_equal(ouro_snapshot_write_pprof(snapshot, zipped), 0);
+    ouroi_gzip_stored = true;
+    assert_int_equal(ouro_snapshot_write_pprof(snapshot, stored), 0);
+    ouroi_gzip_stored = false;
+    ouro_snapshot_free(snapshot);
+    snprintf(command, sizeof command, "gzip -dc %s > %s.raw && gzip -dc %s | cmp - %s.raw", zipped, zipped, stored,
+             zipped);
+    assert_int_equal(system(command), 0);
+    struct stat one, other, raw;
+    assert_int_equal(stat(zipped, &one), 0);
+    assert_int_equal(stat(stored, &other), 0);
+    assert_int_equal(stat(scratch("zipped.gz.raw"), &raw), 0);
+    assert_true(raw.st_size > 3 * 65535);
+    assert_true(one.st_size < raw.st_size / 2);
+    assert_true(other.st_size > raw.st_size);
 }
 
 static void null_is_einval(void **state)
@@ -300,6 +338,7 @@ int main(void)
         cmocka_unit_test(huge_counts_are_refused),
         cmocka_unit_test(dumps_replace_files_whole),
         cmocka_unit_test(null_is_einval),
+        cmocka_unit_test(profiles_are_the_same_without_zlib),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
