@@ -26,6 +26,7 @@ static const struct {
 } programs[] = {
     { "objects", objects_run, "graphs without cycles, changed and passed on by all threads; counts against an oracle" },
     { "threads", threads_run, "the same, by threads that come, block and go, leaving what they own to others" },
+    { "trace", trace_run, "tracing switched on and off while blocks and objects are made, changed and freed" },
     { "slots", slots_run, "a few slots that all threads load, store, exchange and compare" },
     { "weak", weak_run, "weak references and maps against the last decref; callbacks, each once" },
     { "gc", gc_run, "islands of cycles, changed and passed on, while collections run back to back" },

@@ -34,6 +34,7 @@ extern struct run run;
 void objects_run(void);
 void threads_run(void);
 void slots_run(void);
+void trace_run(void);
 void weak_run(void);
 void gc_run(void);
 void remote_run(void);

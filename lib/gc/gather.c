@@ -116,7 +116,7 @@ int ouroi_search_begin(struct ouroi_search *search, int generation)
 
 void ouroi_gather_note_middle(struct ouroi_run *run)
 {
-    if (middle_unknown)
+    if (middle_unknown || (middle.count != 0 && middle.items[middle.count - 1] == run))
         return;
     if (middle.count >= NAMED_MOST || !ouroi_list_push(&middle, run)) {
         middle_unknown = true;

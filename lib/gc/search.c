@@ -569,6 +569,8 @@ static int sweep_dead(struct ouroi_search *search)
         if (is_dead) {
             search->dead.items[search->dead.count++] = obj;
             listed &= list_dead_object(search, obj);
+        } else if (after == OUROI_STATE_OLD1) { /* nothing else in its run may have survived */
+            ouroi_gather_note_middle(ouroi_run_find(obj));
         }
     }
     search->dead_count = search->dead.count;

@@ -2,8 +2,9 @@
  * OURO_TRACE_SIGNAL.
  *
  * Owns        the thread that writes snapshots when the signal comes, and the handler that wakes it, which does nothing else.
- * Invariants  the program gets the file FILE at its exit and FILE.1, FILE.2, ... by the signal, its number in place of %p;
- *             a child that it forks has .PID behind FILE without %p, so that it does not write over its parent's.
+ * Invariants  the program gets the file FILE at its exit and FILE.1, FILE.2, ... by the signal; a child that it forks has
+ *             .PID behind FILE, so that it does not write over its parent's. Programs that it starts have the same
+ *             environment, and files of the same name, unless there is a %p in it.
  * Sync        [TRACE-ASK]: the number of signals that came. Everything else is set up before main runs, or in a child while
  *             it has one thread.
  */
@@ -33,16 +34,22 @@ static bool read_number(const char **text, uint64_t *value)
     return *text != start && (**text < '0' || **text > '9');
 }
 
-/* FILE, FILE.PID, and .NUMBER behind it if that is not 0. */
+/* FILE, its %p the number of the process; else FILE.PID in a child; and .NUMBER behind it if that is not 0. */
 static void name_file(char *name, uint32_t number)
 {
-    const char *place = strstr(path, "%p");
-    size_t before = place != NULL ? (size_t)(place - path) : strlen(path), used = before;
-    memcpy(name, path, before);
+    size_t used = 0;
+    bool named = false;
+    for (const char *at = path; *at != '\0' && used < PATH_ROOM; at++) {
+        if (at[0] == '%' && at[1] == 'p') {
+            used += ouroi_format(name + used, NAME_ROOM - used, "%d", (int)getpid());
+            named = true;
+            at++;
+        } else {
+            name[used++] = *at;
+        }
+    }
     name[used] = '\0';
-    if (place != NULL)
-        used += ouroi_format(name + used, NAME_ROOM - used, "%d%s", (int)getpid(), place + 2);
-    else if (getpid() != path_pid)
+    if (getpid() != path_pid && !named)
         used += ouroi_format(name + used, NAME_ROOM - used, ".%d", (int)getpid());
     if (number != 0)
         ouroi_format(name + used, NAME_ROOM - used, ".%u", number);

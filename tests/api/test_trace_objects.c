@@ -193,8 +193,7 @@ static void test_dropped_elsewhere(void **state)
     assert_int_equal(before, 2 * sizeof *node + sizeof(struct leaf));
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, drop, ouro_newref(node)), 0);
-    OURO_BLOCKING
-    {
+    OURO_BLOCKING {
         pthread_join(thread, NULL);
     }
     ouro_decref(node);
