@@ -8,7 +8,7 @@
 
 set(ouro_layers_shared base os sync arena pool heap stats)
 set(ouro_layers_of_ouro ${ouro_layers_shared} world object weakref gc trace)
-set(ouro_layers_of_ouro_malloc ${ouro_layers_shared} malloc)
+set(ouro_layers_of_ouro_malloc ${ouro_layers_shared} trace malloc)
 
 set(ouro_compile_options
     -fvisibility=hidden -ftls-model=initial-exec -fno-semantic-interposition
@@ -31,6 +31,9 @@ set(ouro_public_include
 # linked wholly statically, without it.
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(OURO_HWLOC REQUIRED hwloc>=2.0)
+# libdw and zlib, for snapshots: their headers alone; both are opened when names or a profile are asked for (docs/decisions/0012).
+pkg_check_modules(OURO_LIBDW REQUIRED libdw)
+pkg_check_modules(OURO_ZLIB REQUIRED zlib)
 set(ouro_hwloc_link -Wl,--push-state,--no-as-needed ${OURO_HWLOC_LINK_LIBRARIES} -Wl,--pop-state)
 
 # In archives the library's instructions have a section of their own, whose ends the linker names: see lib/world/signal.c.
@@ -48,9 +51,13 @@ function(ouro_add_library name export_name dropin)
     if(NOT sources)
         message(FATAL_ERROR "${name}: no sources under lib/")
     endif()
+    set(sanitized 0)
+    if(OURO_SANITIZE) # whose commas a generator expression would take for its own
+        set(sanitized 1)
+    endif()
     set(definitions
         OURO_DROPIN=${dropin} OURO_DEBUG=$<BOOL:${OURO_DEBUG}> OURO_SCHED=$<BOOL:${OURO_SCHED}>
-        OURO_SANITIZED=$<BOOL:${OURO_SANITIZE}>)
+        OURO_SANITIZED=${sanitized})
 
     add_library(${name}_objects OBJECT ${sources})
     set_target_properties(${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
@@ -58,6 +65,7 @@ function(ouro_add_library name export_name dropin)
     target_compile_definitions(${name}_objects PRIVATE _GNU_SOURCE ${definitions})
     target_include_directories(${name}_objects PRIVATE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/lib")
 
+    target_include_directories(${name}_objects SYSTEM PRIVATE ${OURO_LIBDW_INCLUDE_DIRS} ${OURO_ZLIB_INCLUDE_DIRS})
     if(NOT dropin)
         target_include_directories(${name}_objects SYSTEM PRIVATE ${OURO_HWLOC_INCLUDE_DIRS})
     endif()

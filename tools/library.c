@@ -51,6 +51,7 @@ const struct library_variable library_variables[] = {
     { "OURO_STATS_FILE", "stderr", "where these go; %p is the process's number" },
     { "OURO_TRACE", "unset", "FRAMES[:SAMPLE_BYTES]: allocations are traced" },
     { "OURO_TRACE_FILE", "unset", "where the snapshot of what is traced goes" },
+    { "OURO_TRACE_SIGNAL", "unset", "the signal at which a snapshot is written" },
     { "OURO_GC_DISABLE", "0", "1: no collection comes by itself" },
     { "OURO_GC_THRESHOLD", "adapts", "N[,N[,N]]: when collections come, as in Python's gc module" },
     { "OURO_GC_WORKERS", "0", "threads that a collection may use; 0: from the machine" },

@@ -12,12 +12,6 @@ struct command {
     const char *what;
 };
 
-/* One that was not linked in is not there. */
-#pragma weak ouro_cmd_run
-#pragma weak ouro_cmd_snapshot
-#pragma weak ouro_cmd_graph
-#pragma weak ouro_cmd_top
-#pragma weak ouro_cmd_info
 static const struct command commands[] = {
     { "run", ouro_cmd_run, "run a program on Ouroboros' malloc, and report" },
     { "snapshot", ouro_cmd_snapshot, "show who allocated what: the snapshots that tracing writes" },

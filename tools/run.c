@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#pragma weak ouro_cmd_snapshot
-
 enum { NOT_FOUND = 127, NOT_EXECUTABLE = 126, TOP_LINES = 10 };
 
 static const char help[] =
@@ -55,6 +53,19 @@ struct request {
     char **program;
 };
 
+/* OURO_TRACE's value for FRAMES[:BYTES], to be freed; NULL, with a message, if it is none. */
+static char *read_trace(const char *text)
+{
+    char frames[32];
+    uint64_t number = 25, bytes = 0;
+    const char *colon = text != NULL ? strchr(text, ':') : NULL;
+    snprintf(frames, sizeof frames, "%.*s", colon != NULL ? (int)(colon - text) : 31, text != NULL ? text : "25");
+    if (!tool_number("--trace", frames, false, 1, 4096, &number) ||
+        (colon != NULL && !tool_number("--trace", colon + 1, true, 0, (uint64_t)1 << 40, &bytes)))
+        return NULL;
+    return tool_format("%llu:%llu", (unsigned long long)number, (unsigned long long)bytes);
+}
+
 static int parse(int argc, char **argv, struct request *request)
 {
     enum { SECURE = 256, LIBRARY };
@@ -78,19 +89,12 @@ static int parse(int argc, char **argv, struct request *request)
                 return tool_usage("run");
             }
             break;
-        case 't': {
-            const char *colon = optarg != NULL ? strchr(optarg, ':') : NULL;
-            char *frames =
-                tool_format("%.*s", colon != NULL ? (int)(colon - optarg) : 64, optarg != NULL ? optarg : "25");
-            uint64_t number, bytes = 0;
-            if (!tool_number("--trace", frames, false, 1, 128, &number) ||
-                (colon != NULL && !tool_number("--trace", colon + 1, true, 0, (uint64_t)1 << 40, &bytes)))
-                return tool_usage("run");
-            free(frames);
+        case 't':
             free(request->trace);
-            request->trace = tool_format("%llu:%llu", (unsigned long long)number, (unsigned long long)bytes);
+            request->trace = read_trace(optarg);
+            if (request->trace == NULL)
+                return tool_usage("run");
             break;
-        }
         case 'o':
             request->output = optarg;
             break;
@@ -149,9 +153,8 @@ static void prepare_environment(const struct request *request, const char *libra
         set("OURO_STATS_FILE", file);
     }
     if (request->trace != NULL) {
-        char *file = for_process(request->output, getpid());
         set("OURO_TRACE", request->trace);
-        set("OURO_TRACE_FILE", file);
+        set("OURO_TRACE_FILE", request->output);
     }
 }
 
@@ -339,16 +342,14 @@ static void report_snapshot(const char *path)
     char *file = tool_format("%s", path);
     snprintf(lines, sizeof lines, "%d", TOP_LINES);
     fprintf(stderr, "  snapshot   %s\n", path);
-    if (ouro_cmd_snapshot != NULL) {
-        fflush(stderr);
-        int out = dup(STDOUT_FILENO); /* the program's output is not to be mixed with the report */
-        dup2(STDERR_FILENO, STDOUT_FILENO);
-        optind = 0;
-        ouro_cmd_snapshot(4, (char *[]){ name, file, option, lines, NULL });
-        fflush(stdout);
-        dup2(out, STDOUT_FILENO);
-        close(out);
-    }
+    fflush(stderr);
+    int out = dup(STDOUT_FILENO); /* the program's output is not to be mixed with the report */
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    optind = 0;
+    ouro_cmd_snapshot(4, (char *[]){ name, file, option, lines, NULL });
+    fflush(stdout);
+    dup2(out, STDOUT_FILENO);
+    close(out);
     free(file);
 }
 
@@ -401,8 +402,10 @@ int ouro_cmd_run(int argc, char **argv)
 {
     struct request request = { .output = "ouro.%p.snapshot" };
     int rc = parse(argc, argv, &request), error;
-    if (rc != TOOL_OK)
+    if (rc != TOOL_OK) {
+        free(request.trace);
         return rc;
+    }
     char *library = request.library != NULL ? realpath(request.library, NULL) : library_find("libouro_malloc", ".so");
     if (library == NULL)
         return tool_fail("%s is not there", request.library != NULL ? request.library : "libouro_malloc.so");

@@ -7,6 +7,7 @@
 #include <ouro/object.h>
 #include <ouro/stats.h>
 #include <ouro/thread.h>
+#include <ouro/trace.h>
 #include <ouro/version.h>
 #include <ouro/weakref.h>
 

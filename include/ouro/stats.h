@@ -3,9 +3,11 @@
  * What is exact, and when. The fast paths count nothing: pools are walked when somebody asks. With no other thread at work
  * in the allocator, `allocated`, `mallocs`, `frees`, `remote_frees`, `threads` and all counts by size class, node and heap
  * are exact. While threads work each number was right at some moment during the call, but not all at the same moment: a
- * block may be in one and not in another. `resident` is an upper bound (what a pool's blocks have not touched yet is in it),
- * `peak_allocated` is sampled whenever a thread fetches or returns a run of pages. `purged`, large blocks, and the
- * collector's numbers are counted as they happen.
+ * block may be in one and not in another. `purged`, large blocks, and the collector's numbers are counted as they happen.
+ *
+ * `resident` is an upper bound: what a pool's blocks have not touched yet is in it. `peak_allocated` is sampled whenever a
+ * thread fetches or returns a run of pages. With OURO_SECURE `allocated` is of whole slots, no thread has a heap, and blocks
+ * in quarantine are freed.
  *
  * A call walks all pools, under the lock of one arena after the other: threads that need a new pool at that moment wait.
  * Small blocks come and go meanwhile. */

@@ -618,6 +618,38 @@ void ouroi_arena_count(struct ouroi_arena_counts *counts, int node)
     }
 }
 
+void ouroi_arena_describe(struct ouroi_arena_view *view)
+{
+    view->page_bytes = ouroi_machine.page_bytes;
+    view->slice_shift = OUROI_SLICE_SHIFT;
+    view->chunk_slices = OUROI_CHUNK_SLICES;
+    view->node_count = ouroi_machine.nodes;
+    view->arenas = (uintptr_t)arenas;
+    view->arena_bytes = sizeof *arenas;
+    view->arena_chunks = offsetof(struct arena, chunks);
+    view->arena_chunk_count = offsetof(struct arena, chunk_count);
+    view->arena_mapped = offsetof(struct arena, mapped_slices);
+    view->arena_free = offsetof(struct arena, free_slices);
+    view->arena_dirty = offsetof(struct arena, dirty_slices);
+    view->arena_large_allocs = offsetof(struct arena, large_allocs);
+    view->arena_large_frees = offsetof(struct arena, large_frees);
+    view->arena_purged = offsetof(struct arena, purged_bytes);
+    view->chunk_start = offsetof(struct ouroi_chunk, start);
+    view->chunk_mapped = offsetof(struct ouroi_chunk, mapped);
+    view->descriptor_bytes = OUROI_DESCRIPTOR_BYTES;
+    view->run_start = offsetof(struct ouroi_run, start);
+    view->run_bytes = offsetof(struct ouroi_run, bytes);
+    view->run_kind = offsetof(struct ouroi_run, kind);
+    view->run_node = offsetof(struct ouroi_run, node);
+    view->run_size_class = offsetof(struct ouroi_run, size_class);
+    view->kind_pool = OUROI_RUN_POOL;
+    view->kind_large = OUROI_RUN_LARGE;
+    view->peak = (uintptr_t)&peak_bytes;
+    ouroi_space_describe(view);
+    ouroi_huge_describe(view);
+    ouroi_meta_describe(view);
+}
+
 void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *arg)
 {
     for (unsigned node = 0; node < ouroi_machine.nodes; node++) {

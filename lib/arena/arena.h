@@ -183,6 +183,26 @@ size_t ouroi_arena_peak(void);
 /* Calls fn for every run that is handed out, under the locks of the arenas and the space, in turn. */
 void ouroi_arena_each_run(void (*fn)(struct ouroi_run *run, void *arg), void *arg);
 
+/* Where all that is, for a reader of this process's memory who takes no part in it (tools/process.c): addresses, sizes, and
+ * offsets in the structs that are read. A part of struct ouroi_page (stats/stats.h). */
+struct ouroi_arena_view {
+    uint64_t page_bytes, slice_shift, chunk_slices, node_count;
+    /* arenas, one a node */
+    uint64_t arenas, arena_bytes, arena_chunks, arena_chunk_count, arena_mapped, arena_free, arena_dirty;
+    uint64_t arena_large_allocs, arena_large_frees, arena_purged;
+    uint64_t chunk_start, chunk_mapped; /* 8 bytes; 4 */
+    /* entries of slices, in the window and outside */
+    uint64_t window_slices, window_map, slice_bytes, slice_run;
+    uint64_t outside, outside_count, outside_bytes, outside_start, outside_chunks, outside_map;
+    /* runs */
+    uint64_t descriptor_bytes, run_start, run_bytes, run_kind, run_node, run_size_class;
+    uint64_t kind_pool, kind_large;
+    /* counters, 8 bytes each */
+    uint64_t huge_bytes, huge_mapped, huge_blocks, huge_allocs, huge_frees, huge_purged;
+    uint64_t reserved, metadata, peak;
+};
+void ouroi_arena_describe(struct ouroi_arena_view *view);
+
 /* Checks bit maps, slices and counts; the number of violations, each one line on stderr. */
 unsigned ouroi_arena_check(void);
 

@@ -249,3 +249,13 @@ bool ouroi_huge_owns(uintptr_t p)
             return true;
     return false;
 }
+
+void ouroi_huge_describe(struct ouroi_arena_view *view)
+{
+    view->huge_bytes = (uintptr_t)&living_bytes;
+    view->huge_mapped = (uintptr_t)&living_mapped;
+    view->huge_blocks = (uintptr_t)&living_blocks;
+    view->huge_allocs = (uintptr_t)&allocs;
+    view->huge_frees = (uintptr_t)&frees;
+    view->huge_purged = (uintptr_t)&purged_bytes;
+}

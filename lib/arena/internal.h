@@ -62,4 +62,9 @@ bool ouroi_huge_owns(uintptr_t p);
 
 void ouroi_purger_fork_done(bool child);
 
+/* Each file's part of it. */
+void ouroi_space_describe(struct ouroi_arena_view *view);
+void ouroi_huge_describe(struct ouroi_arena_view *view);
+void ouroi_meta_describe(struct ouroi_arena_view *view);
+
 #endif

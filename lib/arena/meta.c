@@ -77,6 +77,11 @@ size_t ouroi_meta_bytes(void)
     return OUROI_OWNED_GET(&used_bytes);
 }
 
+void ouroi_meta_describe(struct ouroi_arena_view *view)
+{
+    view->metadata = (uintptr_t)&used_bytes;
+}
+
 void ouroi_meta_fork_prepare(void)
 {
     ouroi_lock_acquire(&lock);

@@ -439,3 +439,18 @@ int ouroi_space_init(void)
     }
     return 0;
 }
+
+void ouroi_space_describe(struct ouroi_arena_view *view)
+{
+    view->window_slices = (uintptr_t)&ouroi_window_slices;
+    view->window_map = (uintptr_t)&ouroi_window_map;
+    view->slice_bytes = sizeof(struct ouroi_slice);
+    view->slice_run = offsetof(struct ouroi_slice, run);
+    view->outside = (uintptr_t)outside;
+    view->outside_count = (uintptr_t)&outside_count;
+    view->outside_bytes = sizeof *outside;
+    view->outside_start = offsetof(struct outside, start);
+    view->outside_chunks = offsetof(struct outside, chunks);
+    view->outside_map = offsetof(struct outside, map);
+    view->reserved = (uintptr_t)&reserved_bytes;
+}

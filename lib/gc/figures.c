@@ -283,4 +283,8 @@ static struct ouroi_stats_section section = { .json = write_json, .metrics = wri
 void ouroi_figures_start(void)
 {
     ouroi_stats_add_section(&section);
+    ouroi_page.gc_figures = (uintptr_t)&ouroi_gc_figures;
+    ouroi_page.gc_totals = (uintptr_t)ouroi_gc_totals;
+    ouroi_page.duration_classes = OUROI_DURATION_CLASSES;
+    ouroi_page.generations = OURO_GC_GENERATIONS;
 }

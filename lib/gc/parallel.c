@@ -402,7 +402,7 @@ static bool find_more(struct ouroi_searcher *searcher, unsigned workers)
                 return true;
             /* [IDLE in] seq_cst, pairs with [IDLE out] */
             ouroi_atomic_fetch_add_seq_cst(idle, 1u);
-        } else if (spin < SPINS) {
+        } else if (ouroi_machine.cpus > 1 && spin < SPINS) {
             ouroi_pause();
         } else {
             ouroi_os.futex_wait(idle, now, NAP_NS);

@@ -17,13 +17,8 @@ enum {
 
 void ouroi_heap_make_current(struct ouroi_heap *heap, unsigned size_class, struct ouroi_pool *pool)
 {
-    heap->bins[size_class].current = pool;
-    size_t bytes = ouroi_class_bytes(size_class);
-    if (bytes > OUROI_DIRECT_MAX)
-        return;
-    size_t first = size_class == 1 ? 0 : ouroi_class_bytes(size_class - 1) / 16 + 1;
-    for (size_t i = first; i <= bytes / 16; i++)
-        heap->direct[i] = pool;
+    heap->bins[size_class].pool = pool;
+    ouroi_traced_show(heap, size_class);
 }
 
 /* The countdown of a pool in `partial`: until it is empty, or a quarter more of it is free. */
@@ -96,7 +91,7 @@ static void stop_holding_pools(struct ouroi_heap *heap)
     struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
     ouroi_heap_flush_stashes(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
-        struct ouroi_pool *pool = heap->bins[c].current, *next;
+        struct ouroi_pool *pool = heap->bins[c].pool, *next;
         if (pool != none) {
             ouroi_heap_make_current(heap, c, none);
             ouroi_heap_add_partial(heap, pool);
@@ -134,8 +129,8 @@ void ouroi_heap_free_counted_down(struct ouroi_pool *pool)
 {
     /* relaxed: of an owned pool it is the owner, and that is the caller */
     struct ouroi_heap *heap = ouroi_atomic_load_relaxed(&pool->home);
-    if (heap->bins[pool->run.size_class].current == pool) {
-        ouroi_pool_arm(pool, OUROI_ARMED_CURRENT);
+    if (heap->bins[pool->run.size_class].pool == pool) {
+        ouroi_traced_freed(heap, pool);
         return;
     }
     if (ouroi_pool_used(pool) == 0) {
@@ -200,17 +195,52 @@ static void *pop_stash(struct ouroi_heap *heap, struct ouroi_bin *bin)
     return block;
 }
 
-void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
+/* The same where tracing is on, or was. NULL: nothing of this is to be traced. */
+static OUROI_NOINLINE void *alloc_stashed(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
 {
-    struct ouroi_pool *none = ouroi_heap_empty.bins[0].current;
+    size_t bytes = ouroi_class_bytes(size_class);
+    void *p = NULL;
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
+    if (tracing != OUROI_TRACING_ALL && ouroi_traced_chosen(bytes))
+        p = ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, type);
+    return p != NULL ? p : pop_stash(heap, &heap->bins[size_class]);
+}
+
+/* A block of the current pool, with what others freed of it, and the rest of it. NULL: it is full. */
+OUROI_INLINE void *alloc_current(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t size, const char *type)
+{
+    bool was_empty = pool->free == NULL && pool->later == NULL;
+    while (ouroi_pool_replenish(pool)) {
+        /* relaxed: see traced.c */
+        if (OUROI_UNLIKELY(was_empty) &&
+            OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED))
+            ouroi_traced_refilled(heap, pool);
+        void *p = ouroi_pool_pop(pool);
+        if (OUROI_LIKELY(p != NULL) || (p = ouroi_traced_class(heap, pool->run.size_class, size, type)) != NULL)
+            return p;
+        was_empty = false;
+    }
+    return NULL;
+}
+
+void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
+{
+    struct ouroi_pool *none = ouroi_heap_empty.bins[0].pool;
     struct ouroi_bin *bin = &heap->bins[size_class];
+    void *p;
+    /* relaxed: see traced.c */
+    if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) != OUROI_TRACING_OFF ||
+                       ouroi_atomic_load_relaxed(&bin->current) != bin->pool) &&
+        (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
+        return p;
     if (bin->stash != NULL)
-        return pop_stash(heap, bin);
+        return alloc_stashed(heap, size_class, size, type);
     for (;;) {
-        struct ouroi_pool *pool = bin->current;
+        struct ouroi_pool *pool = bin->pool;
         if (pool != none) {
-            if (ouroi_pool_replenish(pool))
-                return ouroi_pool_pop(pool);
+            p = alloc_current(heap, pool, size, type);
+            if (p != NULL)
+                return p;
             ouroi_heap_make_current(heap, size_class, none);
             enum ouroi_disowned rc = ouroi_pool_disown(pool, heap, true);
             if (rc == OUROI_DISOWN_REFILLED)
@@ -225,44 +255,83 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class)
         ouroi_heap_make_current(heap, size_class, pool);
         if (heap->nodes)
             ouroi_nodes_note_young(heap, &pool->run);
-        ouroi_purger_poll(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
+        ouroi_heap_poll_purger(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
+        /* relaxed: the same */
+        if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) {
+            ouroi_traced_installed(heap, pool);
+            if ((p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
+                return p;
+        }
     }
 }
 
-static void *alloc_secure(size_t alignment, size_t size)
+/* What is asked for, and by whom, beside the bytes that are needed for it. */
+struct request {
+    size_t asked;
+    const char *type;
+};
+
+static void *alloc_secure(size_t alignment, size_t size, struct request request)
 {
-    ouroi_purger_poll();
-    return ouroi_secure_alloc(alignment, size);
+    ouroi_heap_poll_purger();
+    return ouroi_secure_alloc(alignment, size, request.asked, request.type);
 }
 
-static void *alloc_large(size_t size, size_t alignment, bool zero)
+static void *alloc_large(struct ouroi_heap *heap, size_t size, size_t alignment, bool zero, struct request request)
 {
-    ouroi_purger_poll();
+    ouroi_heap_poll_purger();
+    if (OUROI_UNLIKELY(ouroi_traced_chosen(request.asked))) {
+        void *p = ouroi_traced_alloc(heap, alignment, size, request.asked, zero, request.type);
+        if (p != NULL)
+            return p;
+    }
     return ouroi_large_alloc(size, alignment, zero);
 }
 
-void *ouroi_heap_alloc_slow(size_t size)
+/* Where all is traced: a short way, as its frames have to be walked through. NULL: the long one. */
+OUROI_INLINE void *alloc_at_once(size_t size)
+{
+    struct ouroi_heap *heap = ouroi_heap_self;
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
+    if (OUROI_LIKELY(tracing != OUROI_TRACING_ALL) || size > OUROI_SMALL_MAX)
+        return NULL;
+    size_t bytes = ouroi_class_bytes(ouroi_class_of(size));
+    return ouroi_traced_chosen(bytes) ? ouroi_traced_alloc(heap, OUROI_ALIGN, bytes, size, false, NULL) : NULL;
+}
+
+static void *alloc_slow(size_t size, struct request request)
 {
     struct ouroi_heap *heap = ouroi_heap_self;
     if (OUROI_UNLIKELY(heap == &ouroi_heap_empty)) {
         if (ouroi_heap_start() != 0)
             return NULL;
         if (ouroi_options.secure)
-            return alloc_secure(OUROI_ALIGN, size);
+            return alloc_secure(OUROI_ALIGN, size, request);
         heap = ouroi_heap_attach();
         if (heap == NULL)
             return ouroi_heap_is_late() ? ouroi_region_alloc(&ouroi_region_late, OUROI_ALIGN, size, false) : NULL;
     }
     if (OUROI_LIKELY(size <= OUROI_SMALL_MAX))
-        return ouroi_heap_alloc_class(heap, ouroi_class_of(size));
+        return ouroi_heap_alloc_class(heap, ouroi_class_of(size), request.asked, request.type);
     if (OUROI_UNLIKELY(size > PTRDIFF_MAX))
         return NULL;
-    return alloc_large(size, OUROI_ALIGN, false);
+    return alloc_large(heap, size, OUROI_ALIGN, false, request);
+}
+
+void *ouroi_heap_alloc_slow(size_t size)
+{
+    void *p = alloc_at_once(size);
+    if (p != NULL)
+        return p;
+    return alloc_slow(size, (struct request){ size, NULL });
 }
 
 void *ouroi_heap_alloc_slow_or_errno(size_t size)
 {
-    void *p = ouroi_heap_alloc_slow(size);
+    void *p = alloc_at_once(size);
+    if (p != NULL)
+        return p;
+    p = alloc_slow(size, (struct request){ size, NULL });
     if (OUROI_UNLIKELY(p == NULL))
         errno = ENOMEM;
     return p;
@@ -290,28 +359,41 @@ void *ouroi_heap_alloc_aligned(size_t alignment, size_t size)
         if (ouroi_heap_start() != 0)
             return NULL;
         if (ouroi_options.secure)
-            return alloc_secure(alignment, size);
+            return alloc_secure(alignment, size, (struct request){ size, NULL });
         if (ouroi_heap_is_late())
             return ouroi_region_alloc(&ouroi_region_late, alignment, size, false);
         if (ouroi_heap_attach() == NULL)
             return NULL;
     }
     size_t bytes = ouroi_class_aligned(alignment, size);
-    return bytes != 0 ? ouroi_heap_alloc(bytes) : alloc_large(size, alignment, false);
+    if (bytes == 0)
+        return alloc_large(ouroi_heap_self, size, alignment, false, (struct request){ size, NULL });
+    void *p = ouroi_heap_alloc_fast(bytes);
+    return p != NULL ? p : alloc_slow(bytes, (struct request){ size, NULL });
 }
 
-void *ouroi_heap_alloc_zero(size_t size)
+OUROI_INLINE void *alloc_zero(size_t size, struct request request)
 {
     if (size > OUROI_SMALL_MAX && size <= PTRDIFF_MAX && ouroi_heap_self != &ouroi_heap_empty)
-        return alloc_large(size, OUROI_ALIGN, true);
-    void *p = ouroi_heap_alloc(size);
-    if (p == NULL)
+        return alloc_large(ouroi_heap_self, size, OUROI_ALIGN, true, request);
+    void *p = ouroi_heap_alloc_fast(size);
+    if (p == NULL && (p = alloc_slow(size, request)) == NULL)
         return NULL;
     /* The first large request of a thread: its pages may be the kernel's own zeroes. */
     struct ouroi_run *run = size > OUROI_SMALL_MAX ? ouroi_run_find(p) : NULL;
     if (run == NULL || !run->zero || run->kind == OUROI_RUN_POOL)
         memset(p, 0, size);
     return p;
+}
+
+void *ouroi_heap_alloc_zero(size_t size)
+{
+    return alloc_zero(size, (struct request){ size, NULL });
+}
+
+void *ouroi_heap_alloc_object(size_t size, size_t asked, const char *type)
+{
+    return alloc_zero(size, (struct request){ asked, type });
 }
 
 size_t ouroi_heap_good_size(size_t size)
@@ -353,14 +435,18 @@ void *ouroi_heap_realloc(void *p, size_t size)
     if (ouroi_options.secure)
         return ouroi_secure_realloc(p, run, size);
     size_t old;
+    bool traced = OUROI_UNLIKELY(ouroi_traced_mode() != OUROI_TRACING_OFF);
     if (run->kind == OUROI_RUN_POOL) {
         old = ouroi_pool_of(run)->block_bytes;
-        if (size <= old && (old <= 128 || size > old / 2))
+        /* Where all is traced the block moves to where it can be. */
+        if (size <= old && (old <= 128 || size > old / 2) && !(traced && ouroi_traced_mode() == OUROI_TRACING_ALL))
             return p;
     } else {
         old = run->bytes;
         if (size > OUROI_SMALL_MAX || size > old / 2) {
             void *same = ouroi_large_resize(run, size);
+            if (same != NULL && traced)
+                ouroi_traced_adopt(ouroi_heap_self, ouroi_run_find(same), size);
             if (same != NULL)
                 return same;
         }

@@ -138,6 +138,10 @@ static void free_small(struct ouroi_heap *heap, struct ouroi_pool *pool, struct 
 
 void ouroi_nodes_free_slow(struct ouroi_heap *heap, void *p, struct ouroi_run *run)
 {
+    if (OUROI_UNLIKELY(ouroi_run_member(run)->heap != NULL)) { /* traced */
+        ouroi_region_free(p, run);
+        return;
+    }
     if (run->kind != OUROI_RUN_POOL) {
         ouroi_large_free(run);
         return;
@@ -324,10 +328,11 @@ static void flush_heap(struct ouroi_heap *heap)
             ouroi_heap_remove_partial(heap, pool);
             ouroi_pool_release(pool);
         }
-        struct ouroi_pool *pool = heap->bins[c].current;
+        struct ouroi_pool *pool = heap->bins[c].pool;
         if (pool == ouroi_heap_empty.bins[0].current)
             continue;
-        ouroi_pool_collect(pool);
+        if (ouroi_pool_collect(pool))
+            ouroi_traced_installed(heap, pool);
         if (ouroi_pool_used(pool) == 0) {
             ouroi_heap_make_current(heap, c, ouroi_heap_empty.bins[0].current);
             ouroi_pool_arm(pool, 0);

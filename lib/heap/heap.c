@@ -19,6 +19,7 @@ static struct ouroi_lock start_lock = OUROI_LOCK_INIT(OUROI_RANK_START);
 static struct ouroi_lock heaps_lock = OUROI_LOCK_INIT(OUROI_RANK_HEAPS);
 static struct ouroi_heap *all_heaps, *idle_heaps;
 static unsigned thread_count;
+static uint32_t heaps_made;
 static uint32_t started;
 static pthread_key_t key;
 static bool has_key;
@@ -28,7 +29,7 @@ static struct ouroi_pool empty_pool;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* ranges of array elements: gcc's, and clang's; it has to be constant */
 #define EMPTY_DIRECT [0 ... OUROI_DIRECT_MAX / 16] = &empty_pool
-#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { .current = &empty_pool }
+#define EMPTY_BINS [0 ... OUROI_CLASSES - 1] = { .current = &empty_pool, .pool = &empty_pool }
 #define EMPTY_BATCHES [0 ... OUROI_BATCHES - 1] = { .pool = &empty_pool }
 struct ouroi_heap ouroi_heap_empty = { .direct = { EMPTY_DIRECT },
                                        .bins = { EMPTY_BINS },
@@ -98,6 +99,7 @@ static struct ouroi_heap *new_heap(void)
         heap->bins[c].stash_room = room > OUROI_STASH_BLOCKS ? OUROI_STASH_BLOCKS : room == 0 ? 1 : (uint32_t)room;
         heap->bins[c].pool_bytes = ouroi_pool_slices(ouroi_class_bytes(c)) * (uint32_t)OUROI_SLICE_BYTES;
     }
+    heap->number = heaps_made++;
     heap->next = all_heaps;
     all_heaps = heap;
     return heap;
@@ -110,6 +112,7 @@ static struct ouroi_heap *try_to_take_heap(bool nodes)
     if (heap != NULL) {
         heap->used = true;
         heap->nodes = nodes;
+        ouroi_traced_heap_begins(heap);
         if (!nodes)
             ouroi_atomic_fetch_add_relaxed(&thread_count, 1); /* relaxed: a count on its own */
     }
@@ -176,7 +179,7 @@ void ouroi_heap_detach(struct ouroi_heap *heap)
     ouroi_heap_flush_batches(heap);
     for (unsigned c = 1; c < OUROI_CLASSES; c++) {
         struct ouroi_bin *bin = &heap->bins[c];
-        struct ouroi_pool *pool = bin->current;
+        struct ouroi_pool *pool = bin->pool;
         if (pool != &empty_pool) {
             ouroi_heap_make_current(heap, c, &empty_pool);
             ouroi_heap_let_go(heap, pool);
@@ -205,11 +208,34 @@ void ouroi_heap_each(void (*fn)(struct ouroi_heap *heap, void *arg), void *arg)
     ouroi_lock_release(&heaps_lock);
 }
 
+void ouroi_heap_describe(struct ouroi_heap_view *view)
+{
+    view->first = (uintptr_t)&all_heaps;
+    view->next = offsetof(struct ouroi_heap, next);
+    view->heap_bytes = sizeof(struct ouroi_heap);
+    view->used = offsetof(struct ouroi_heap, used);
+    view->nodes = offsetof(struct ouroi_heap, nodes);
+    view->bins = offsetof(struct ouroi_heap, bins);
+    view->bin_bytes = sizeof(struct ouroi_bin);
+    view->bin_stashed = offsetof(struct ouroi_bin, stashed);
+    view->bin_unstashed = offsetof(struct ouroi_bin, unstashed);
+    view->batches = offsetof(struct ouroi_heap, batches);
+    view->batch_count = OUROI_BATCHES;
+    view->batch_bytes = sizeof(struct ouroi_batch);
+    view->batch_pool = offsetof(struct ouroi_batch, pool);
+    view->batch_none = (uintptr_t)ouroi_heap_empty.batches[0].pool;
+    view->batch_full = offsetof(struct ouroi_batch, full);
+    view->batch_room = offsetof(struct ouroi_batch, room);
+    view->batch_class = offsetof(struct ouroi_batch, size_class);
+    view->secure = ouroi_options.secure;
+}
+
 /* fork: all locks are taken before, so that the child finds every structure whole; what other threads' heaps held at
  * that moment may be in the middle of something, and stays theirs. */
 
 static void before_fork(void)
 {
+    ouroi_lock_acquire(&ouroi_trace_lock);
     ouroi_lock_acquire(&start_lock);
     ouroi_lock_acquire(&heaps_lock);
     ouroi_region_fork_prepare();
@@ -217,24 +243,25 @@ static void before_fork(void)
     ouroi_arena_fork_stop_purges();
     ouroi_pool_fork_prepare();
     ouroi_arena_fork_prepare();
+    ouroi_lock_acquire(&ouroi_intern_lock);
     ouroi_lock_all_held(true);
 }
 
 static void after_fork(bool child)
 {
     ouroi_lock_all_held(false);
+    void (*release)(struct ouroi_lock *) = child ? ouroi_lock_reset : ouroi_lock_release;
+    release(&ouroi_intern_lock);
     ouroi_arena_fork_done(child);
     ouroi_pool_fork_done(child);
     ouroi_secure_fork_done(child);
     ouroi_region_fork_done(child);
     if (child) {
         ouroi_atomic_store_relaxed(&thread_count, ouroi_heap_self != &ouroi_heap_empty); /* relaxed: one thread */
-        ouroi_lock_reset(&heaps_lock);
-        ouroi_lock_reset(&start_lock);
-    } else {
-        ouroi_lock_release(&heaps_lock);
-        ouroi_lock_release(&start_lock);
     }
+    release(&heaps_lock);
+    release(&start_lock);
+    release(&ouroi_trace_lock);
 }
 
 static void after_fork_parent(void)

@@ -25,9 +25,10 @@ OUROI_INLINE void *ouroi_heap_alloc_fast(size_t size)
     struct ouroi_heap *heap = ouroi_heap_self;
     struct ouroi_pool *pool;
     if (OUROI_LIKELY(size <= OUROI_DIRECT_MAX))
-        pool = heap->direct[(size + 15) >> 4];
+        pool = ouroi_atomic_load_relaxed(&heap->direct[(size + 15) >> 4]); /* relaxed: see [TRACE-FACE] in traced.c */
     else if (OUROI_LIKELY(size <= OUROI_SMALL_MAX))
-        pool = heap->bins[ouroi_class_of_medium(size)].current;
+        /* relaxed: the same */
+        pool = ouroi_atomic_load_relaxed(&heap->bins[ouroi_class_of_medium(size)].current);
     else
         return NULL;
     return ouroi_pool_pop(pool);
@@ -76,11 +77,12 @@ OUROI_INLINE void ouroi_heap_free(void *p)
 }
 
 #if !OURO_DROPIN
-/* Tracked objects: a block of a class from the thread's heap for them, or NULL: no memory. */
-OUROI_INLINE void *ouroi_nodes_alloc(struct ouroi_heap *heap, unsigned size_class)
+/* Tracked objects: a block of a class from the thread's heap for them, or NULL: no memory. size, type: for tracing. */
+OUROI_INLINE void *ouroi_nodes_alloc(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
 {
-    void *block = ouroi_pool_pop(heap->bins[size_class].current);
-    return OUROI_LIKELY(block != NULL) ? block : ouroi_heap_alloc_class(heap, size_class);
+    /* relaxed: see [TRACE-FACE] in traced.c */
+    void *block = ouroi_pool_pop(ouroi_atomic_load_relaxed(&heap->bins[size_class].current));
+    return OUROI_LIKELY(block != NULL) ? block : ouroi_heap_alloc_class(heap, size_class, size, type);
 }
 
 OUROI_INLINE void ouroi_nodes_free(struct ouroi_heap *heap, void *p)

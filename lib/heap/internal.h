@@ -4,6 +4,18 @@
 
 #include "heap/heap_inl.h"
 
+struct ouro_heap; /* see region.c */
+
+/* ouroi_purger_poll; what a new thread costs libc is not the program's. */
+OUROI_INLINE void ouroi_heap_poll_purger(void)
+{
+    if (OUROI_LIKELY(ouroi_atomic_load_relaxed(&ouroi_purger_wanted) == 0)) /* relaxed: a hint */
+        return;
+    ouroi_trace_paused++;
+    ouroi_purger_start();
+    ouroi_trace_paused--;
+}
+
 /* A heap for the calling thread, or NULL: no memory, or the thread is past its end. */
 struct ouroi_heap *ouroi_heap_attach(void);
 /* Whether the calling thread has passed the last round of its destructors. */
@@ -33,6 +45,18 @@ void ouroi_heap_check_block(const void *p, struct ouroi_run *run, const char *wh
 
 /* region.c: first-class heaps. */
 void *ouroi_region_alloc(void *region, size_t alignment, size_t size, bool zero);
+/* The same for who counts it; site NULL: nobody. young: where a run of tracked objects is noted, of regions for such. */
+void *ouroi_region_alloc_noted(struct ouro_heap *region, size_t alignment, size_t size, bool zero,
+                               const struct ouroi_site *site, size_t asked, struct ouroi_heap *young);
+/* What is in *slot; if that is NULL, a new region for traced blocks (nodes: for tracked objects). NULL: no memory. */
+struct ouro_heap *ouroi_region_new_traced(struct ouro_heap **slot, bool nodes);
+/* Makes a large block that belongs to no region one of this one, counted. */
+void ouroi_region_adopt(struct ouro_heap *region, struct ouroi_run *run, const struct ouroi_site *site, size_t size);
+/* Calls fn for all regions but those that were never traced, under their locks. */
+void ouroi_region_each_ledger(void (*fn)(struct ouroi_ledger *ledger, void *arg), void *arg);
+/* Takes and gives back every region's lock. */
+void ouroi_region_settle(void);
+void ouroi_region_look(const void *p, struct ouroi_run *run, void (*fn)(uint64_t token, void *arg), void *arg);
 void *ouroi_region_realloc(void *p, struct ouroi_run *run, size_t size);
 void ouroi_region_free(void *p, struct ouroi_run *run);
 extern struct ouro_heap ouroi_region_late; /* for threads past their end */
@@ -40,8 +64,61 @@ size_t ouroi_region_count(void);           /* that the program has */
 void ouroi_region_fork_prepare(void);
 void ouroi_region_fork_done(bool child);
 
+/* traced.c: a thread's way to traced blocks. A block that is counted, or NULL: it is not to be, or there is no memory for
+ * that. bytes: as the block is to have; asked: as it was asked for. */
+void *ouroi_traced_alloc(struct ouroi_heap *heap, size_t alignment, size_t bytes, size_t asked, bool zero,
+                         const char *type);
+/* Whether an allocation in a slot of so many bytes, which is no pool's that samples for itself, is to be traced. */
+bool ouroi_traced_chosen(size_t slot);
+enum ouroi_tracing ouroi_traced_mode(void); /* for the calling thread, now */
+void ouroi_traced_site(struct ouroi_site *site, const char *type);
+/* Makes bins[].current and direct[] of the caller's heap name bins[].pool, or the empty pool if all is traced. */
+void ouroi_traced_show(struct ouroi_heap *heap, unsigned size_class);
+/* Before any block of a class is taken slowly. A block, or NULL: go on. */
+void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type);
+/* After blocks came into the current pool, which had none in its lists. Its `free` may be empty after. Sampling alone. */
+void ouroi_traced_refilled(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* After a pool became current, or got blocks beside others. */
+void ouroi_traced_installed(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* At the end of a current pool's countdown. */
+void ouroi_traced_freed(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* A heap gets a thread; under the lock of the list of heaps. */
+void ouroi_traced_heap_begins(struct ouroi_heap *heap);
+/* Records of blocks, under the lock of the region that the ledger is of. */
+void ouroi_traced_note(struct ouroi_ledger *ledger, struct ouroi_run *run, const void *p, const struct ouroi_site *site,
+                       size_t size);
+void ouroi_traced_forget(struct ouroi_ledger *ledger, struct ouroi_run *run, const void *p);
+/* All blocks of a pool. */
+void ouroi_traced_forget_pool(struct ouroi_ledger *ledger, struct ouroi_pool *pool);
+uint64_t ouroi_traced_token(struct ouroi_run *run, const void *p);
+/* Of a large block that was resized where it was: it may be traced from now on. */
+void ouroi_traced_adopt(struct ouroi_heap *heap, struct ouroi_run *run, size_t size);
+/* The record of a large block that is about to be resized, which may take another descriptor: lifted, and then put back or
+ * dropped. */
+struct ouroi_traced_record {
+    uint64_t token;
+    size_t size;
+};
+struct ouroi_traced_record ouroi_traced_lift(struct ouroi_run *run);
+void ouroi_traced_put_back(struct ouroi_run *run, struct ouroi_traced_record record);
+void ouroi_traced_drop(struct ouroi_ledger *ledger, struct ouroi_traced_record record);
+
+/* sample.c: which blocks of pools are sampled. */
+/* Chooses among the first `count` blocks of the pool's list. */
+void ouroi_sample_offer(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t count, size_t mean);
+/* Forgets what was chosen of a current pool, and chooses anew among all its blocks. */
+void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch);
+/* The block just freed, the first of the list, is chosen. */
+void ouroi_sample_freed(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch);
+/* Whether the next block that the pool has to give is a chosen one, which ends that. */
+bool ouroi_sample_take(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch);
+void ouroi_sample_drop(struct ouroi_heap *heap, unsigned size_class);
+
 /* secure.c: OURO_SECURE=1. */
-void *ouroi_secure_alloc(size_t alignment, size_t size);
+void *ouroi_secure_alloc(size_t alignment, size_t size, size_t asked, const char *type);
+void ouroi_secure_settle(void);
+void ouroi_secure_each_ledger(void (*fn)(struct ouroi_ledger *ledger, void *arg), void *arg);
+void ouroi_secure_look(const void *p, struct ouroi_run *run, void (*fn)(uint64_t token, void *arg), void *arg);
 void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized);
 void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size);
 size_t ouroi_secure_usable(const void *p, struct ouroi_run *run);

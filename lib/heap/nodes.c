@@ -17,12 +17,20 @@ void ouroi_nodes_note_young(struct ouroi_heap *heap, struct ouroi_run *run)
     (void)heap;
     (void)run;
 }
+
+void ouroi_nodes_adopt_large(struct ouroi_heap *heap, struct ouroi_run *run)
+{
+    (void)heap;
+    (void)run;
+}
 #else
 static bool push_young(struct ouroi_heap *heap, uintptr_t start)
 {
     if (heap->young_count == heap->young_room) {
         size_t room = heap->young_room == 0 ? YOUNG_LEAST : 2 * heap->young_room;
+        ouroi_trace_paused++;
         uintptr_t *more = ouroi_heap_realloc(heap->young, room * sizeof *more);
+        ouroi_trace_paused--;
         if (more == NULL)
             return false;
         heap->young = more;
@@ -43,16 +51,24 @@ void ouroi_nodes_note_young(struct ouroi_heap *heap, struct ouroi_run *run)
         heap->young_lost = true;
 }
 
-void *ouroi_nodes_alloc_large(struct ouroi_heap *heap, size_t size)
+void ouroi_nodes_adopt_large(struct ouroi_heap *heap, struct ouroi_run *run)
 {
-    ouroi_purger_poll();
-    void *p = ouroi_large_alloc(size, OUROI_ALIGN, true);
-    if (p == NULL)
-        return NULL;
-    struct ouroi_run *run = ouroi_run_find(p);
     *ouroi_run_state(run) = 0;
     ouroi_run_set_states(run, ouroi_run_state(run), 0);
     ouroi_nodes_note_young(heap, run);
+}
+
+void *ouroi_nodes_alloc_large(struct ouroi_heap *heap, size_t size, size_t asked, const char *type)
+{
+    ouroi_heap_poll_purger();
+    if (OUROI_UNLIKELY(ouroi_traced_chosen(asked))) {
+        void *traced = ouroi_traced_alloc(heap, OUROI_ALIGN, size, asked, true, type);
+        if (traced != NULL)
+            return traced;
+    }
+    void *p = ouroi_large_alloc(size, OUROI_ALIGN, true);
+    if (p != NULL)
+        ouroi_nodes_adopt_large(heap, ouroi_run_find(p));
     return p;
 }
 
@@ -98,8 +114,8 @@ static void mark_current(struct ouroi_heap *heap, void *arg)
 {
     (void)arg;
     for (unsigned c = 1; heap->nodes && c < OUROI_CLASSES; c++)
-        if (heap->bins[c].current != ouroi_heap_empty.bins[0].current)
-            ouroi_nodes_note_young(heap, &heap->bins[c].current->run);
+        if (heap->bins[c].pool != ouroi_heap_empty.bins[0].pool)
+            ouroi_nodes_note_young(heap, &heap->bins[c].pool->run);
 }
 
 static bool lost_by_all;

@@ -39,6 +39,7 @@ static struct ouroi_pool *pools[OUROI_CLASSES]; /* with room, linked both ways; 
 static struct freed quarantine[QUARANTINE];
 static unsigned quarantine_first, quarantine_count;
 static size_t quarantine_bytes;
+static struct ouroi_ledger ledger;
 
 static uint64_t live_mark(const void *p)
 {
@@ -230,7 +231,7 @@ __attribute__((destructor)) static void check_quarantine(void)
     ouroi_lock_release(&lock);
 }
 
-void *ouroi_secure_alloc(size_t alignment, size_t size)
+static void *alloc_noted(size_t alignment, size_t size, const struct ouroi_site *site, size_t asked)
 {
     size_t lead = alignment < HEADER_BYTES ? HEADER_BYTES : alignment;
     if (size > PTRDIFF_MAX - TAIL_BYTES || alignment > PTRDIFF_MAX / 4 || size + TAIL_BYTES > PTRDIFF_MAX - lead)
@@ -248,6 +249,8 @@ void *ouroi_secure_alloc(size_t alignment, size_t size)
         while (quarantine_count > 0)
             leave_quarantine();
     }
+    if (start != NULL && site != NULL)
+        ouroi_traced_note(&ledger, ouroi_run_find(start), start, site, asked);
     ouroi_lock_release(&lock);
     if (start == NULL)
         return NULL;
@@ -260,6 +263,52 @@ void *ouroi_secure_alloc(size_t alignment, size_t size)
         set_inner_slice(p, ouroi_run_find(start), ouroi_run_find(start));
     memset(p + size, TAIL, (size_t)(end - p) - size);
     return p;
+}
+
+static OUROI_NOINLINE void *alloc_traced(size_t alignment, size_t size, size_t asked, const char *type)
+{
+    struct ouroi_site site;
+    size_t lead = alignment < HEADER_BYTES ? HEADER_BYTES : alignment;
+    size_t small =
+        size <= PTRDIFF_MAX - TAIL_BYTES && alignment <= PTRDIFF_MAX / 4 && size + TAIL_BYTES <= PTRDIFF_MAX - lead
+            ? ouroi_class_aligned(lead, lead + size + TAIL_BYTES)
+            : 0;
+    bool chosen = ouroi_traced_chosen(small != 0 ? small : asked);
+    if (chosen)
+        ouroi_traced_site(&site, type);
+    return alloc_noted(alignment, size, chosen ? &site : NULL, asked);
+}
+
+void *ouroi_secure_alloc(size_t alignment, size_t size, size_t asked, const char *type)
+{
+    if (OUROI_UNLIKELY(ouroi_traced_mode() != OUROI_TRACING_OFF))
+        return alloc_traced(alignment, size, asked, type);
+    return alloc_noted(alignment, size, NULL, asked);
+}
+
+void ouroi_secure_settle(void)
+{
+    ouroi_lock_acquire(&lock);
+    ouroi_lock_release(&lock);
+}
+
+void ouroi_secure_each_ledger(void (*fn)(struct ouroi_ledger *ledger, void *arg), void *arg)
+{
+    ouroi_lock_acquire(&lock);
+    if (ledger.counts != NULL)
+        fn(&ledger, arg);
+    ouroi_lock_release(&lock);
+}
+
+void ouroi_secure_look(const void *p, struct ouroi_run *run, void (*fn)(uint64_t token, void *arg), void *arg)
+{
+    char *start, *end;
+    ouroi_lock_acquire(&lock);
+    slot_of(p, run, &start, &end);
+    if (run->kind != OUROI_RUN_POOL ||
+        ((uintptr_t)p - run->start) / ouroi_pool_of(run)->block_bytes < ouroi_pool_of(run)->capacity)
+        fn(ouroi_traced_token(run, p), arg);
+    ouroi_lock_release(&lock);
 }
 
 /* The size of a living block; stops the process if p is none. */
@@ -294,6 +343,7 @@ void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
         report("free with a size that it was not allocated with", p, run);
     char *start, *end;
     slot_of(p, run, &start, &end);
+    ouroi_traced_forget(&ledger, run, p);
     header_of(p)->mark = dead_mark(p);
     if (run->kind == OUROI_RUN_HUGE) {
         free_large(p, run);
@@ -308,6 +358,19 @@ void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
     ouroi_lock_release(&lock);
 }
 
+/* A block that stays where it is: see region.c. */
+static OUROI_NOINLINE void note_again(const void *p, struct ouroi_run *run, size_t size)
+{
+    struct ouroi_site site;
+    if (ouroi_traced_mode() == OUROI_TRACING_SAMPLED && ouroi_traced_token(run, p) == 0)
+        return;
+    ouroi_traced_site(&site, NULL);
+    ouroi_lock_acquire(&lock);
+    ouroi_traced_forget(&ledger, run, p);
+    ouroi_traced_note(&ledger, run, p, &site, size);
+    ouroi_lock_release(&lock);
+}
+
 void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size)
 {
     size_t old = check_living(p, run, "realloc");
@@ -319,9 +382,11 @@ void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size)
         if (size > old && run->kind == OUROI_RUN_POOL)
             memset((char *)p + old, POISON, size - old);
         memset((char *)p + size, TAIL, room - size);
+        if (OUROI_UNLIKELY(ouroi_traced_mode() != OUROI_TRACING_OFF))
+            note_again(p, run, size);
         return p;
     }
-    void *fresh = ouroi_secure_alloc(OUROI_ALIGN, size);
+    void *fresh = ouroi_secure_alloc(OUROI_ALIGN, size, size, NULL);
     if (fresh == NULL)
         return NULL;
     memcpy(fresh, p, size < old ? size : old);

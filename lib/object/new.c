@@ -76,15 +76,16 @@ static OUROI_NOINLINE void *new_slow(ouro_type *type, size_t items)
     if (items >= OUROI_ITEMS_MANY)
         bytes = ouroi_align_up(bytes, sizeof(size_t));
     ouro_object *obj;
+    size_t asked = type->size + items * type->item_size;
     if (!private->tracked) {
-        obj = ouroi_heap_alloc_zero(bytes < 2 * sizeof *obj ? 2 * sizeof *obj : bytes);
+        obj = ouroi_heap_alloc_object(bytes < 2 * sizeof *obj ? 2 * sizeof *obj : bytes, asked, type->name);
     } else if (bytes <= OUROI_SMALL_MAX) {
         unsigned size_class = ouroi_object_class(bytes);
-        obj = ouroi_nodes_alloc(ouroi_nodes_self, size_class);
+        obj = ouroi_nodes_alloc(ouroi_nodes_self, size_class, asked, type->name);
         if (obj != NULL)
             memset((char *)obj + sizeof *obj, 0, ouroi_class_bytes(size_class) - sizeof *obj);
     } else {
-        obj = ouroi_nodes_alloc_large(ouroi_nodes_self, bytes);
+        obj = ouroi_nodes_alloc_large(ouroi_nodes_self, bytes, asked, type->name);
     }
     if (obj == NULL) {
         errno = ENOMEM;
@@ -116,7 +117,8 @@ void *ouro_new(ouro_type *type)
         if (OUROI_UNLIKELY(self->allowance <= 0))
             return new_slow(type, 0);
     }
-    struct ouroi_pool *pool = *(struct ouroi_pool **)(void *)((char *)heap + bin);
+    /* relaxed: see [TRACE-FACE] in heap/traced.c */
+    struct ouroi_pool *pool = ouroi_atomic_load_relaxed((struct ouroi_pool **)(void *)((char *)heap + bin));
     struct ouroi_block *block = pool->free;
     if (OUROI_UNLIKELY(block == NULL))
         return new_slow(type, 0);

@@ -72,6 +72,27 @@ void ouroi_pool_drop_marks(struct ouroi_pool *pool)
     pool->live = NULL;
 }
 
+static size_t traces_bytes;
+
+uint64_t *ouroi_pool_new_traces(const struct ouroi_pool *pool)
+{
+    size_t bytes = pool->capacity * sizeof *pool->traces;
+    uint64_t *traces = ouroi_shelf_take_table(pool, OUROI_TABLE_TRACES);
+    if (traces != NULL) {
+        traces[0] = 0; /* the link */
+        return traces;
+    }
+    traces = ouroi_meta_alloc(bytes);
+    if (traces != NULL)
+        ouroi_atomic_fetch_add_relaxed(&traces_bytes, bytes); /* relaxed: a count on its own */
+    return traces;
+}
+
+size_t ouroi_pool_traces_bytes(void)
+{
+    return ouroi_atomic_load_relaxed(&traces_bytes); /* relaxed: a count on its own */
+}
+
 struct ouroi_pool *ouroi_pool_new(unsigned node, unsigned size_class, bool nodes)
 {
     size_t block_bytes = ouroi_class_bytes(size_class);
@@ -109,7 +130,7 @@ static bool is_dead(const struct ouroi_pool *pool)
 
 void ouroi_pool_release(struct ouroi_pool *pool)
 {
-    OURO_ASSERT(ouroi_pool_used(pool) == 0);
+    OURO_ASSERT(ouroi_pool_used(pool) == 0 && !pool->linked);
     OURO_EXPENSIVE(ouroi_run_member(&pool->run)->heap != NULL || is_dead(pool));
     struct ouroi_pool_totals *totals = &ouroi_pool_totals[pool->run.size_class];
     ouroi_pool_arm(pool, 0);
@@ -120,6 +141,8 @@ void ouroi_pool_release(struct ouroi_pool *pool)
     if (pool->run.nodes)
         take_states(pool);
     ouroi_pool_drop_marks(pool);
+    if (pool->traces != NULL)
+        ouroi_shelf_keep_table(pool, OUROI_TABLE_TRACES, pool->traces);
     ouroi_run_free(&pool->run);
 }
 
@@ -194,7 +217,7 @@ bool ouroi_pool_collect(struct ouroi_pool *pool)
     /* [REMOTE-FREE take] acquire, pairs with [REMOTE-FREE push]: the links. model: remote.collect.1 */
     word = ouroi_atomic_exchange_acquire(&pool->remote, OUROI_REMOTE_OWNED);
     OURO_ASSERT((word & OUROI_REMOTE_OWNED) != 0);
-    bool current = pool->armed == OUROI_ARMED_CURRENT;
+    bool current = pool->current;
     accept(pool, ouroi_remote_list(word), ouroi_remote_count(word));
     if (!current)
         ouroi_pool_arm(pool, ouroi_pool_used(pool));
@@ -451,7 +474,7 @@ size_t ouroi_pool_purge_idle(bool all)
     return given;
 }
 
-static uint32_t list_length(const struct ouroi_pool *pool, const struct ouroi_block *list)
+uint32_t ouroi_pool_list_length(const struct ouroi_pool *pool, const struct ouroi_block *list)
 {
     uint32_t length = 0;
     while (list != NULL && (uintptr_t)list - pool->run.start < pool->run.bytes && (uintptr_t)list % 16 == 0 &&
@@ -464,7 +487,8 @@ static uint32_t list_length(const struct ouroi_pool *pool, const struct ouroi_bl
 
 uint32_t ouroi_pool_listed(const struct ouroi_pool *pool)
 {
-    return list_length(pool, OUROI_OWNED_GET(&pool->free)) + list_length(pool, OUROI_OWNED_GET(&pool->later));
+    return ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->free)) +
+           ouroi_pool_list_length(pool, OUROI_OWNED_GET(&pool->later));
 }
 
 bool ouroi_pool_is_block(const struct ouroi_pool *pool, const void *p)
@@ -535,4 +559,34 @@ unsigned ouroi_pool_check(struct ouroi_pool *pool)
                (void *)pool->run.start, pool->block_bytes, used, local, later, remote, count, pool->carved,
                pool->capacity);
     return 1;
+}
+
+void ouroi_pool_describe(struct ouroi_pool_view *view)
+{
+    static uint64_t class_bytes[OUROI_CLASSES];
+    for (unsigned c = 1; c < OUROI_CLASSES; c++)
+        class_bytes[c] = ouroi_class_bytes(c);
+    view->pool_free = offsetof(struct ouroi_pool, free);
+    view->pool_later = offsetof(struct ouroi_pool, later);
+    view->block_next = offsetof(struct ouroi_block, next);
+    view->pool_countdown = offsetof(struct ouroi_pool, countdown);
+    view->pool_armed = offsetof(struct ouroi_pool, armed);
+    view->pool_carved = offsetof(struct ouroi_pool, carved);
+    view->pool_capacity = offsetof(struct ouroi_pool, capacity);
+    view->pool_used = offsetof(struct ouroi_pool, used);
+    view->pool_block_bytes = offsetof(struct ouroi_pool, block_bytes);
+    view->pool_remote = offsetof(struct ouroi_pool, remote);
+    view->pool_settled_frees = offsetof(struct ouroi_pool, settled_frees);
+    view->pool_remote_frees = offsetof(struct ouroi_pool, remote_frees);
+    view->pool_seen_allocs = offsetof(struct ouroi_pool, seen_allocs);
+    view->pool_current = offsetof(struct ouroi_pool, current);
+    view->races_seen = OUROI_RACES_SEEN;
+    view->remote_owned = OUROI_REMOTE_OWNED;
+    view->remote_count_shift = OUROI_REMOTE_COUNT_SHIFT;
+    view->totals = (uintptr_t)ouroi_pool_totals;
+    view->totals_bytes = sizeof *ouroi_pool_totals;
+    view->totals_frees = offsetof(struct ouroi_pool_totals, frees);
+    view->totals_remote_frees = offsetof(struct ouroi_pool_totals, remote_frees);
+    view->classes = OUROI_CLASSES;
+    view->class_bytes = (uintptr_t)class_bytes;
 }

@@ -1,7 +1,7 @@
 /* pool/pool.h: a run of slices holding blocks of one size class.
  *
  * Owns        struct ouroi_pool; size classes; the shelves, where pools without an owner wait for one.
- * Invariants  a pool is current (armed == ARMED_CURRENT) or not: blocks are taken from a current one only, so that of
+ * Invariants  a pool is current or not (`current`): blocks are taken from a current one only, so that of
  *             one that is not, the number in use is used - (armed - countdown), and countdown <= that; of a current one it
  *             is what was carved and is in no list, for malloc counts nothing;
  *             frees so far = settled_frees + (armed - countdown); a block that another thread freed counts as used until
@@ -85,6 +85,8 @@ struct ouroi_pool {
     uint32_t noted_idle;         /* free blocks when the owner last counted */
     uint32_t idle_used;          /* `used` when its free pages were last given back */
     bool spare;                  /* empty, and kept by its owner */
+    bool current;                /* its owner takes blocks from it */
+    uint64_t *traces; /* a word a block, 0 of those that are not traced (heap/traced.c); NULL: none ever was */
     /* Pools of few blocks: those not carved, or whose pages were given back since. (Others are carved in order.) */
     uint64_t uncarved[OUROI_SPARSE_MAX / 64];
 };
@@ -118,18 +120,25 @@ uint32_t ouroi_pool_listed(const struct ouroi_pool *pool);
 /* Blocks in use, for the owner. O(1) but for a current pool. */
 OUROI_INLINE uint32_t ouroi_pool_used(const struct ouroi_pool *pool)
 {
-    if (pool->armed == OUROI_ARMED_CURRENT)
+    if (pool->current)
         return pool->carved - ouroi_pool_listed(pool);
     return pool->used - (pool->armed - pool->countdown);
 }
 
-/* Counts the frees so far, and begins a countdown of `armed`. */
-OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
+/* Counts the frees so far, and begins a countdown of `armed`; the pool stays current, or not. */
+OUROI_INLINE void ouroi_pool_rearm(struct ouroi_pool *pool, uint32_t armed)
 {
-    OUROI_OWNED_SET(&pool->used, ouroi_pool_used(pool));
     OUROI_OWNED_ADD(&pool->settled_frees, pool->armed - pool->countdown);
     OUROI_OWNED_SET(&pool->armed, armed);
     OUROI_OWNED_SET(&pool->countdown, armed);
+}
+
+/* The same; it is current from now on if that is ARMED_CURRENT, else not. */
+OUROI_INLINE void ouroi_pool_arm(struct ouroi_pool *pool, uint32_t armed)
+{
+    OUROI_OWNED_SET(&pool->used, ouroi_pool_used(pool));
+    ouroi_pool_rearm(pool, armed);
+    OUROI_OWNED_SET(&pool->current, armed == OUROI_ARMED_CURRENT);
 }
 
 /* Slices of a pool: one, or what 8 blocks need. */
@@ -147,6 +156,12 @@ void ouroi_pool_release(struct ouroi_pool *pool);
 
 /* Fills an owned pool's `free` from what others freed, or by carving more blocks. False: the pool is full. */
 bool ouroi_pool_replenish(struct ouroi_pool *pool);
+/* Blocks in a list. O(blocks). */
+uint32_t ouroi_pool_list_length(const struct ouroi_pool *pool, const struct ouroi_block *list);
+/* A table of `traces` for a pool, all 0, which is kept for others after it. NULL: no memory. */
+uint64_t *ouroi_pool_new_traces(const struct ouroi_pool *pool);
+/* Bytes of such tables, kept ones with them. */
+size_t ouroi_pool_traces_bytes(void);
 /* Takes in what others freed. True: there was something. */
 bool ouroi_pool_collect(struct ouroi_pool *pool);
 
@@ -208,6 +223,18 @@ struct ouroi_pool_totals {
     uint64_t frees, remote_frees; /* as many allocs as frees */
 };
 extern struct ouroi_pool_totals ouroi_pool_totals[OUROI_CLASSES];
+
+/* For a reader of this process's memory, as ouroi_arena_view. */
+struct ouroi_pool_view {
+    uint64_t pool_free, pool_later, block_next;                                                   /* lists of blocks */
+    uint64_t pool_countdown, pool_armed, pool_carved, pool_capacity, pool_used, pool_block_bytes; /* 4 bytes each */
+    uint64_t pool_remote, pool_settled_frees, pool_remote_frees, pool_seen_allocs;                /* 8 */
+    uint64_t pool_current;                                                                        /* 1 */
+    uint64_t races_seen, remote_owned, remote_count_shift;
+    uint64_t totals, totals_bytes, totals_frees, totals_remote_frees, classes;
+    uint64_t class_bytes; /* an array of `classes` numbers */
+};
+void ouroi_pool_describe(struct ouroi_pool_view *view);
 
 /* Checks a pool that nobody uses meanwhile; violations, each one line. */
 unsigned ouroi_pool_check(struct ouroi_pool *pool);

@@ -29,6 +29,11 @@ void ouroi_shelf_quiet(void)
     ouroi_atomic_store_relaxed(&quiet_bytes, ouroi_atomic_load_relaxed(&listed_bytes));
 }
 
+size_t ouroi_shelf_listed(void)
+{
+    return ouroi_atomic_load_relaxed(&listed_bytes); /* relaxed: a count on its own */
+}
+
 static void set_first(struct ouroi_shelf *shelf, struct ouroi_pool *pool)
 {
     ouroi_atomic_store_relaxed(&shelf->first, pool); /* relaxed: looked at without the lock, used under it */

@@ -16,8 +16,9 @@ struct ouroi_shelf *ouroi_shelf_lock(const struct ouroi_pool *pool);
 /* Links `pool`, unless that is NULL, and unlocks. */
 void ouroi_shelf_unlock(struct ouroi_shelf *shelf, struct ouroi_pool *pool);
 
-/* A table as pools of this class and node have, that one which is no more had: of living blocks, or of states. NULL: none. */
-enum ouroi_table { OUROI_TABLE_LIVE, OUROI_TABLE_STATES, OUROI_TABLES };
+/* A table as pools of this class and node have, that one which is no more had: of living blocks, of states, of traces.
+ * NULL: none. */
+enum ouroi_table { OUROI_TABLE_LIVE, OUROI_TABLE_STATES, OUROI_TABLE_TRACES, OUROI_TABLES };
 void *ouroi_shelf_take_table(const struct ouroi_pool *pool, enum ouroi_table kind);
 /* Keeps one for another pool. Its first word is changed. */
 void ouroi_shelf_keep_table(const struct ouroi_pool *pool, enum ouroi_table kind, void *table);
@@ -39,5 +40,8 @@ uint32_t ouroi_shelf_beat(void);
 
 /* What is listed now has been looked through: only more of it wakes the background thread. */
 void ouroi_shelf_quiet(void);
+
+/* Bytes of pools on shelves. */
+size_t ouroi_shelf_listed(void);
 
 #endif

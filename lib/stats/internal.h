@@ -16,7 +16,11 @@ struct ouroi_figures {
 /* False: there was no memory to start with, and all is zero. */
 bool ouroi_figures_gather(struct ouroi_figures *figures);
 /* Which library this is. */
-#define OUROI_LIBRARY (OURO_DROPIN ? "libouro_malloc" : "libouro")
+#if OURO_DROPIN
+#define OUROI_LIBRARY "libouro_malloc"
+#else
+#define OUROI_LIBRARY "libouro"
+#endif
 
 /* json.c, metrics.c: the allocator's part, and those of the sections. */
 void ouroi_stats_write_json_all(struct ouroi_writer *writer);

@@ -9,7 +9,7 @@
 #ifndef OUROI_STATS_H
 #define OUROI_STATS_H
 
-#include "base/base.h"
+#include "heap/heap.h"
 
 struct ouroi_writer {
     char *text;
@@ -48,6 +48,26 @@ struct ouroi_stats_section {
     struct ouroi_stats_section *next;
 };
 void ouroi_stats_add_section(struct ouroi_stats_section *section);
+
+/* The page: where a reader of this process's memory finds everything. The tool reads that as `ouro top`, and the process has
+ * no part in it. An ELF note (owner OUROI_NOTE_OWNER, type OUROI_NOTE_PAGE) in the library's, or a static program's, image
+ * says how far from its descriptor the page is; so stripped programs, too, can be read. Any change of what is
+ * here, in the views, or in struct ouroi_gc_figures is a new version. */
+#define OUROI_NOTE_OWNER "Ouroboros"
+#define OUROI_NOTE_PAGE 1
+#define OUROI_PAGE_MAGIC 0x656761706f72756fu /* "ouropage" */
+#define OUROI_PAGE_VERSION 1
+struct ouroi_page {
+    uint64_t magic; /* 0: the library has not started */
+    uint32_t version, bytes;
+    char library[16], library_version[16];
+    struct ouroi_arena_view arena;
+    struct ouroi_pool_view pool;
+    struct ouroi_heap_view heap;
+    uint64_t gc_figures, gc_totals; /* of struct ouroi_gc_figures, ouro_gc_stats[3]; 0: no collector */
+    uint64_t duration_classes, generations;
+};
+extern struct ouroi_page ouroi_page OUROI_HIDDEN;
 
 /* 0 or -1 and errno. */
 int ouroi_stats_write(int fd, void (*write_all)(struct ouroi_writer *writer));

@@ -19,6 +19,7 @@ enum ouroi_rank {
     OUROI_RANK_WEAKMAP,  /* some weak maps */
     OUROI_RANK_TYPES,    /* the table of types */
     OUROI_RANK_QUEUE,    /* a thread's merge queue */
+    OUROI_RANK_TRACE,    /* starting and stopping to trace */
     OUROI_RANK_START,    /* start-up of the library */
     OUROI_RANK_HEAPS,    /* the list of threads' heaps */
     OUROI_RANK_HEAP,     /* one first-class heap */
@@ -28,6 +29,7 @@ enum ouroi_rank {
     OUROI_RANK_ARENA,    /* one node's chunks */
     OUROI_RANK_SPACE,    /* address space, huge blocks */
     OUROI_RANK_META,     /* descriptors */
+    OUROI_RANK_INTERN,   /* the table of tracebacks */
     OUROI_RANKS
 };
 

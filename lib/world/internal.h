@@ -58,5 +58,8 @@ void ouroi_workers_fork_done(bool child);
 /* For tests: the share of each node in `count` workers, node by node as they are made, for nodes with cpus[n] CPUs. */
 void ouroi_workers_plan(const unsigned *cpus, unsigned nodes, uint8_t *node_of, unsigned count);
 extern const char *ouroi_workers_synthetic OUROI_HIDDEN; /* for tests: a topology as hwloc describes such */
+/* For tests: runs the work in place of ouroi_workers_run. */
+extern void (*ouroi_workers_hook)(unsigned count, void (*work)(void *arg, unsigned index, unsigned count),
+                                  void *arg) OUROI_HIDDEN;
 
 #endif

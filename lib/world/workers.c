@@ -42,6 +42,7 @@ struct worker {
 } __attribute__((aligned(OUROI_CACHE_LINE)));
 
 const char *ouroi_workers_synthetic;
+void (*ouroi_workers_hook)(unsigned count, void (*work)(void *arg, unsigned index, unsigned count), void *arg);
 
 static struct ouroi_lock lock = OUROI_LOCK_INIT(OUROI_RANK_WORKERS);
 static struct worker workers[WORKERS_MAX];
@@ -276,6 +277,10 @@ void ouroi_workers_run(unsigned count, void (*work)(void *arg, unsigned index, u
 {
     if (count <= 1) {
         work(arg, 0, 1);
+        return;
+    }
+    if (OUROI_UNLIKELY(ouroi_workers_hook != NULL)) {
+        ouroi_workers_hook(count, work, arg);
         return;
     }
     ouroi_lock_acquire(&lock);

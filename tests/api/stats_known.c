@@ -1,6 +1,7 @@
 /* api/stats_known.c: does known things, then writes the statistics: for the parsers in test_formats.py.
  *
- * usage: stats_known json|prometheus|both [OUT]     OUT: a file, or stdout
+ * usage: stats_known json|prometheus|both|wait [OUT]     OUT: a file, or stdout. wait: JSON, then it stays until its
+ * standard input ends
  * On stderr: what it did, as NAME=VALUE lines. With OBJECTS, collections too. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -70,11 +71,14 @@ int main(int argc, char **argv)
     int rc = 0;
     if (strcmp(what, "prometheus") != 0)
         rc = ouro_stats_write_json(fd);
-    if (strcmp(what, "json") != 0)
+    if (strcmp(what, "json") != 0 && strcmp(what, "wait") != 0)
         rc |= ouro_stats_write_prometheus(fd);
     if (rc != 0) {
         fprintf(stderr, "error=%s\n", strerror(errno));
         return 1;
     }
+    char byte;
+    while (strcmp(what, "wait") == 0 && read(STDIN_FILENO, &byte, 1) > 0)
+        ;
     return 0;
 }

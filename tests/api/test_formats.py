@@ -186,6 +186,14 @@ class Errors(unittest.TestCase):
         self.assertEqual(stats["mallocs"] - stats["frees"],
                          sum(c["living"] for c in stats["size_classes"]) + stats["large"]["living"])
 
+    def test_tracing(self):
+        self.assertEqual(json.loads(run("json").stdout)["trace"]["current"], 0)
+        trace = json.loads(run("json", OURO_TRACE="5").stdout)["trace"]
+        self.assertIs(trace["tracing"], True)
+        self.assertGreaterEqual(trace["current"], 600 * 2000 + 3 * 300000)
+        self.assertGreaterEqual(trace["peak"], trace["current"] + 400 * 2000 - 3 * 300000)
+        self.assertGreater(trace["overhead"], 0)
+
     def test_at_exit_the_same_writer(self):
         result = run("json", OURO_STATS_AT_EXIT="json")
         report = json.loads(result.stderr.splitlines()[-1])

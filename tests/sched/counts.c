@@ -8,17 +8,13 @@
  *   where the owner has gone or is in a blocking region, the object is dead as soon as the last reference is dropped;
  *   a count that is left is exact at the end.
  *
- * That this can fail: README.md tells three mutations of the library which are found.
+ * That this can fail: tests/sched/variants.
  */
 #include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/sched.h"
+#include "harness.h"
 #include "object/object.h"
-#include "os/os.h"
 #include "weakref/internal.h"
 
 #include <ouro/ouro.h>
@@ -42,12 +38,6 @@ static ouro_slot slot;
 static ouro_weakref *weak;
 static int given_back; /* references that thread 1 has left to thread 0 */
 static __thread int me = NOBODY;
-
-static void expect(bool is, const char *what)
-{
-    if (!is)
-        ouroi_sched_fail(what);
-}
 
 static void leaf_destroy(ouro_object *self)
 {
@@ -93,42 +83,6 @@ static void drop(void)
         the.destroyer = NOBODY; /* its memory is free */
 }
 
-/* Which words are shared: the object's header; the threads' states, requests and queues; slots, weak references, and what is
- * static in the library, such as its locks, but the heap's. */
-enum { WORDS_MAX = 64 };
-static struct range {
-    uintptr_t begin, end;
-} shared[WORDS_MAX];
-static unsigned shared_count;
-extern char __data_start[], _end[];
-
-static void share(const void *at, size_t bytes)
-{
-    if (at != NULL && shared_count < WORDS_MAX)
-        shared[shared_count++] = (struct range){ (uintptr_t)at, (uintptr_t)at + bytes };
-}
-
-static void share_thread(struct ouroi_thread *thread, void *arg)
-{
-    (void)arg;
-    share(thread, sizeof *thread);
-    share(thread->object, offsetof(struct ouroi_object_thread, dying));
-    if (thread->object != NULL)
-        share(&ouroi_object_thread(thread)->lock, sizeof(struct ouroi_lock));
-    share(thread->self, sizeof *thread->self);
-}
-
-/* Whether a static word is the heap's, or that of a layer below, which have their own protocols, and whose words are looked
- * at in some rounds and not in others. */
-static bool is_of_heap(const void *address, const char *file)
-{
-    static const char *const layers[] = { "lib/arena/", "lib/pool/", "lib/heap/" };
-    for (unsigned i = 0; i < sizeof layers / sizeof layers[0]; i++)
-        if (strstr(file, layers[i]) != NULL)
-            return true;
-    return strstr(file, "lib/sync/lock.c") != NULL && ((const struct ouroi_lock *)address)->rank >= OUROI_RANK_START;
-}
-
 static bool look(unsigned thread, const void *address, const char *file)
 {
     uintptr_t at = (uintptr_t)address, header = (uintptr_t)the.leaf;
@@ -137,10 +91,7 @@ static bool look(unsigned thread, const void *address, const char *file)
                "the header is looked at after destroy");
         return true;
     }
-    for (unsigned i = 0; i < shared_count; i++)
-        if (at >= shared[i].begin && at < shared[i].end)
-            return !is_of_heap(address, file);
-    return false;
+    return is_shared(address, file);
 }
 
 /* What all rounds have in common. The program's first thread is in a blocking region while the others run. */
@@ -162,9 +113,7 @@ static void join(unsigned thread)
 
 static void share_all(void)
 {
-    shared_count = 0;
-    ouroi_thread_each(share_thread, NULL);
-    share(__data_start, (size_t)(_end - __data_start));
+    share_world();
     share(weak, sizeof *weak);
 }
 
@@ -561,15 +510,13 @@ static void owner_drops_last_and_goes(unsigned thread)
         get_weak();
 }
 
-enum { ALL = 1000 }; /* preemptions: there are no more schedules than with that many */
-
 #define SCENARIO(name_, threads_, preemptions_, before_, body_, done_)                                              \
     {                                                                                                               \
         .name = (name_), .threads = (threads_), .preemptions = (preemptions_), .begin = begin, .before = (before_), \
         .body = (body_), .done = (done_), .after = leave, .end = end, .look = look                                  \
     }
 
-static const struct ouroi_scenario scenarios[] = {
+const struct ouroi_scenario scenarios[] = {
     SCENARIO("owner's last against another's pair", 2, ALL, other_took_one, pair_and_last, NULL),
     SCENARIO("both count", 2, 3, hand_one, owner_counts_too, NULL),
     SCENARIO("drops more than it took, owner runs", 2, 3, hand_two, drop_two_runs, NULL),
@@ -595,121 +542,9 @@ static const struct ouroi_scenario scenarios[] = {
     SCENARIO("slot of a running owner, two others", 3, 2, fill_slot, two_others, NULL),
     SCENARIO("slot of a blocked owner, two others", 3, 2, fill_slot, two_others_owner_blocks, expect_dead_at_once),
 };
+const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];
+const char program_name[] = "sched_counts";
 
-/* The kernel's part. */
-
-static void (*kernel_wait)(uint32_t *word, uint32_t value, uint64_t timeout_ns);
-static void (*kernel_wake)(uint32_t *word, unsigned count);
-
-static void wait_here(uint32_t *word, uint32_t value, uint64_t timeout_ns)
+void scenarios_start(void)
 {
-    if (!ouroi_sched_wait(word, value, timeout_ns != 0))
-        kernel_wait(word, value, timeout_ns);
-}
-
-static void wake_here(uint32_t *word, unsigned count)
-{
-    if (!ouroi_sched_wake(word, count))
-        kernel_wake(word, count);
-}
-
-/* In place of libc's: world/world.c waits with it for a pin to be dropped. */
-int sched_yield(void)
-{
-    ouroi_sched_yield();
-    return 0;
-}
-
-static void crashed(int signo)
-{
-    ouroi_sched_print();
-    signal(signo, SIG_DFL);
-    raise(signo);
-}
-
-static const char usage[] =
-    "usage: sched_counts [--only TEXT] [--preemptions N] [--limit N] [--seed N] [--random N] [--changes N]\n"
-    "                    [--replay SCHEDULE]\n"
-    "--only: scenarios whose name has TEXT in it. --preemptions: at most so many, in place of what a scenario says.\n"
-    "--limit: of schedules of one search. --random: schedules by random priorities, from --seed on. --replay: that schedule\n"
-    "alone, as a failure printed it.\n";
-
-static uint64_t number_of(const char *text)
-{
-    char *tail;
-    unsigned long long value = strtoull(text, &tail, 10);
-    if (*text == '\0' || *tail != '\0') {
-        fputs(usage, stderr);
-        exit(2);
-    }
-    return value;
-}
-
-int main(int argc, char **argv)
-{
-    const char *only = "", *replay = NULL;
-    uint64_t most = UINT64_MAX, limit = 400000, seed = 1, count = 2000, changes = 3;
-    struct {
-        const char *name;
-        uint64_t *value;
-    } numbers[] = {
-        { "--preemptions", &most }, { "--limit", &limit },     { "--seed", &seed },
-        { "--random", &count },     { "--changes", &changes },
-    };
-    for (int i = 1; i < argc; i += 2) {
-        uint64_t *value = NULL;
-        for (unsigned k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
-            if (strcmp(argv[i], numbers[k].name) == 0)
-                value = numbers[k].value;
-        if (i + 1 < argc && value != NULL) {
-            *value = number_of(argv[i + 1]);
-        } else if (i + 1 < argc && strcmp(argv[i], "--only") == 0) {
-            only = argv[i + 1];
-        } else if (i + 1 < argc && strcmp(argv[i], "--replay") == 0) {
-            replay = argv[i + 1];
-        } else {
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
-
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    signal(SIGABRT, crashed);
-    signal(SIGSEGV, crashed);
-    ouroi_options.purge_delay_ns = UINT64_MAX; /* no thread in the background */
-    ouroi_machine.cpus = 1;                    /* nobody spins */
-    kernel_wait = ouroi_os.futex_wait;
-    kernel_wake = ouroi_os.futex_wake;
-    ouroi_os.futex_wait = wait_here;
-    ouroi_os.futex_wake = wake_here;
-    ouro_blocking_begin();
-
-    uint64_t total = 0;
-    bool all_complete = true;
-    for (unsigned i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
-        struct ouroi_scenario scenario = scenarios[i];
-        if (strstr(scenario.name, only) == NULL)
-            continue;
-        if (most != UINT64_MAX)
-            scenario.preemptions = (unsigned)most;
-        struct ouroi_sched_result found;
-        if (replay != NULL) {
-            found = ouroi_sched_replay(&scenario, replay);
-        } else {
-            found = ouroi_sched_search(&scenario, limit);
-            struct ouroi_sched_result random = ouroi_sched_random(&scenario, seed, count, (unsigned)changes);
-            total += random.schedules;
-            all_complete = all_complete && found.complete && found.diverged == 0;
-        }
-        total += found.schedules;
-        printf("%-50s %7llu schedules, up to %u preemptions, %u steps%s", scenario.name,
-               (unsigned long long)found.schedules, scenario.preemptions, found.steps_max,
-               found.complete || replay != NULL ? "" : "; not all");
-        if (found.diverged != 0)
-            printf("; %llu diverged", (unsigned long long)found.diverged);
-        printf("\n");
-    }
-    printf("%llu schedules, with %llu random ones of each scenario from seed %llu\n", (unsigned long long)total,
-           (unsigned long long)(replay != NULL ? 0 : count), (unsigned long long)seed);
-    return total > 0 && all_complete ? 0 : 1;
 }

@@ -29,7 +29,7 @@ class Frame(unittest.TestCase):
                 self.assertIn("Examples:", result.stdout)
                 self.assertIn("--help", result.stdout)
                 self.assertEqual(ouro("help", command).stdout, result.stdout)
-                self.assertLessEqual(max(map(len, result.stdout.splitlines())), 110)
+                self.assertLessEqual(max(map(len, result.stdout.splitlines())), 120)
 
     def test_wrong_usage_is_two(self):
         wrong = [(), ("nonsense",), ("--nonsense",), ("help", "nonsense")]

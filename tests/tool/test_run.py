@@ -61,8 +61,7 @@ class Program(unittest.TestCase):
         result = self.run_it("-q", "--secure", "--trace=7:512k", "-o", "x.%p.y", "sh", "-c",
                              "echo $$ $OURO_THP $OURO_SECURE $OURO_TRACE $OURO_TRACE_FILE $LD_PRELOAD", OURO_THP="never",
                              LD_PRELOAD="")
-        pid = result.stdout.split()[0]
-        self.assertEqual(result.stdout.split()[1:], ["never", "1", "7:524288", f"x.{pid}.y", self.library])
+        self.assertEqual(result.stdout.split()[1:], ["never", "1", "7:524288", "x.%p.y", self.library])
         self.assertEqual(result.stderr, "ouro: no snapshot of sh: it is linked statically, or privileged, or did not end"
                          " by exit()\n")
 
@@ -110,6 +109,19 @@ class Statistics(unittest.TestCase):
         result = ouro("run", "--stats=json", "--", "python3", "-c",
                       "import subprocess, os; subprocess.run(['sort', '/dev/null']); print(os.getpid())")
         self.assertEqual(json.loads(result.stderr)["pid"], int(result.stdout))
+
+    def test_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            result = ouro("run", "--trace=8", "-o", f"{folder}/of.%p", "--", "python3", "-c", ALLOCATE,
+                          PYTHONMALLOC="malloc")
+            self.assertEqual((result.returncode, result.stdout), (0, "20000\n"))
+            files = os.listdir(folder)
+            self.assertEqual(len(files), 1)
+            self.assertRegex(files[0], r"^of\.\d+$")
+            self.assertIn(f"  snapshot   {folder}/{files[0]}\n", result.stderr)
+            shown = ouro("snapshot", f"{folder}/{files[0]}", "--top", "10")
+            self.assertEqual(shown.returncode, 0)
+            self.assertTrue(result.stderr.endswith(shown.stdout), result.stderr)
 
     def test_nothing_is_left_behind(self):
         with tempfile.TemporaryDirectory() as folder:
