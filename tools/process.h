@@ -44,6 +44,7 @@ struct process_figures {
     uint64_t collections[PROCESS_GENERATIONS], collected[PROCESS_GENERATIONS], uncollectable[PROCESS_GENERATIONS];
     uint64_t last_pause_ns, last_workers;
     struct process_durations pauses; /* of all generations */
+    struct process_durations stops;  /* their beginnings, until all threads had stopped */
 };
 
 /* Reads them. False: the process has ended, or is being replaced by another program. */

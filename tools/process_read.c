@@ -293,6 +293,15 @@ static void count_heaps(struct reading *reading)
 
 /* The collector. */
 
+static void add_durations(struct process_durations *to, const struct ouroi_durations *from)
+{
+    to->count += from->count;
+    to->total_ns += from->total_ns;
+    to->max_ns = from->max_ns > to->max_ns ? from->max_ns : to->max_ns;
+    for (unsigned i = 0; i < PROCESS_DURATIONS; i++)
+        to->classes[i] += from->classes[i];
+}
+
 static void read_collector(struct reading *reading)
 {
     const struct ouroi_page *page = reading->page;
@@ -306,17 +315,12 @@ static void read_collector(struct reading *reading)
     if (figures->has_gc) {
         figures->last_pause_ns = gc->last_pause_ns;
         figures->last_workers = gc->last_workers;
+        add_durations(&figures->stops, &gc->stops);
         for (unsigned g = 0; g < PROCESS_GENERATIONS; g++) {
-            const struct ouroi_durations *pauses = &gc->pauses[g];
+            add_durations(&figures->pauses, &gc->pauses[g]);
             figures->collections[g] = totals[g].collections;
             figures->collected[g] = totals[g].collected;
             figures->uncollectable[g] = totals[g].uncollectable;
-            figures->pauses.count += pauses->count;
-            figures->pauses.total_ns += pauses->total_ns;
-            if (pauses->max_ns > figures->pauses.max_ns)
-                figures->pauses.max_ns = pauses->max_ns;
-            for (unsigned i = 0; i < PROCESS_DURATIONS; i++)
-                figures->pauses.classes[i] += pauses->classes[i];
         }
     }
     free(gc);

@@ -170,54 +170,62 @@ static _Noreturn void become(const struct request *request, const char *library,
 
 /* In the tool. */
 
-static volatile sig_atomic_t child;
+static pid_t child;
 
-static void pass_on(int signo)
+/* What is sent to this process alone is passed on. */
+static void signals_to_pass(sigset_t *set)
 {
-    if (child > 0)
-        kill(child, signo);
+    static const int all[] = { SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        sigaddset(set, all[i]);
 }
 
-/* What the terminal sends goes to the program as well; what is sent to this process alone is passed on. */
-static void watch_signals(struct sigaction *interrupt, struct sigaction *quit)
+/* Returns the wait status. Signals to pass on, and SIGCHLD, are blocked. */
+static int await_child(struct rusage *usage)
 {
-    struct sigaction ignore = { .sa_handler = SIG_IGN }, pass = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
-    sigaction(SIGINT, &ignore, interrupt);
-    sigaction(SIGQUIT, &ignore, quit);
-    sigaction(SIGTERM, &pass, NULL);
-    sigaction(SIGHUP, &pass, NULL);
-    sigaction(SIGUSR1, &pass, NULL);
-    sigaction(SIGUSR2, &pass, NULL);
+    sigset_t set;
+    int status = 0;
+    signals_to_pass(&set);
+    sigaddset(&set, SIGCHLD);
+    while (wait4(child, &status, WNOHANG, usage) == 0) {
+        int signo = sigwaitinfo(&set, NULL);
+        if (signo > 0 && signo != SIGCHLD)
+            kill(child, signo);
+    }
+    return status;
 }
 
 /* Returns the wait status; *error: why it could not be run, or 0. */
 static int run(const struct request *request, const char *library, const char *folder, struct rusage *usage, int *error)
 {
     int ends[2], status = 0;
-    struct sigaction interrupt, quit;
-    sigset_t most, before;
+    struct sigaction plain = { .sa_handler = SIG_DFL }, ignore = { .sa_handler = SIG_IGN }, children;
+    sigset_t blocked, before;
     *error = 0;
     if (pipe2(ends, O_CLOEXEC) != 0) {
         *error = errno;
         return 0;
     }
-    sigfillset(&most);
-    sigprocmask(SIG_SETMASK, &most, &before);
-    pid_t pid = fork();
-    if (pid == 0) {
+    signals_to_pass(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &blocked, &before);
+    sigaction(SIGCHLD, &plain, &children); /* where it is ignored, there is no status */
+    child = fork();
+    if (child == 0) {
+        sigaction(SIGCHLD, &children, NULL);
         sigprocmask(SIG_SETMASK, &before, NULL);
         become(request, library, folder, ends[1]);
     }
     close(ends[1]);
-    child = pid;
-    watch_signals(&interrupt, &quit);
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    if (pid < 0)
+    sigaction(SIGINT, &ignore, NULL); /* what the terminal sends, the program gets as well */
+    sigaction(SIGQUIT, &ignore, NULL);
+    if (child < 0)
         *error = errno;
     else if (read(ends[0], error, sizeof *error) != (ssize_t)sizeof *error)
         *error = 0;
-    while (pid > 0 && wait4(pid, &status, 0, usage) < 0 && errno == EINTR)
-        ;
+    if (child > 0)
+        status = await_child(usage);
     close(ends[0]);
     return status;
 }

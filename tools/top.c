@@ -116,6 +116,13 @@ static void show_memory(const struct top *top, FILE *out)
             tool_grouped(now->frees).text, tool_percent((double)now->remote_frees, (double)now->frees).text);
 }
 
+static void show_durations(const struct process_durations *durations, FILE *out)
+{
+    fprintf(out, "median %s, 99%% %s, longest %s", tool_duration((double)process_quantile(durations, 500)).text,
+            tool_duration((double)process_quantile(durations, 990)).text,
+            tool_duration((double)durations->max_ns).text);
+}
+
 static void show_collector(const struct top *top, FILE *out)
 {
     const struct process_figures *now = &top->now.figures, *last = &top->last.figures;
@@ -130,14 +137,14 @@ static void show_collector(const struct top *top, FILE *out)
     fprintf(out, " of generations 0 / 1 / 2\n");
     fprintf(out, "collected  %s objects, %s uncollectable; %llu workers\n", tool_grouped(sum(now->collected)).text,
             tool_grouped(sum(now->uncollectable)).text, (unsigned long long)now->last_workers);
-    fprintf(out, "pauses     last %s, median %s, 99%% %s, longest %s", tool_duration((double)now->last_pause_ns).text,
-            tool_duration((double)process_quantile(&now->pauses, 500)).text,
-            tool_duration((double)process_quantile(&now->pauses, 990)).text,
-            tool_duration((double)now->pauses.max_ns).text);
-    if (top->has_last)
-        fprintf(out, "; stopped for %s of the time",
-                tool_percent(rate(top, now->pauses.total_ns, last->pauses.total_ns), 1e9).text);
-    fputc('\n', out);
+    fprintf(out, "pauses     last %s, ", tool_duration((double)now->last_pause_ns).text);
+    show_durations(&now->pauses, out);
+    double stopped = rate(top, now->pauses.total_ns, last->pauses.total_ns) / 1e9;
+    if (top->has_last) /* a pause that began before the last reading is counted whole at its end */
+        fprintf(out, "; stopped for %s of the time", tool_percent(stopped < 1 ? stopped : 1, 1).text);
+    fprintf(out, "\nstopping   ");
+    show_durations(&now->stops, out);
+    fprintf(out, "; part of the pauses\n");
 }
 
 static const struct top *sorted; /* for qsort */
@@ -260,7 +267,7 @@ static void draw(const struct top *top)
     FILE *out = open_memstream(&text, &length); /* in one piece: nothing flickers */
     if (out == NULL)
         return;
-    show_all(top, out, rows > 14 ? rows - 14 : 0);
+    show_all(top, out, rows > 15 ? rows - 15 : 0);
     fclose(out);
     printf("\033[H");
     for (char *line = text, *end; *line != '\0'; line = end + 1) {

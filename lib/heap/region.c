@@ -329,6 +329,7 @@ void ouro_heap_destroy(ouro_heap *region)
             ouroi_traced_forget_pool(&region->ledger, pool);
             OUROI_OWNED_ADD(&pool->settled_frees, pool->used);
             OUROI_OWNED_SET(&pool->used, 0);
+            pool->linked = false; /* `room` is emptied below */
             ouroi_pool_release(pool);
         } else {
             ouroi_traced_forget(&region->ledger, run, (void *)run->start);

@@ -113,6 +113,8 @@ class Prometheus(unittest.TestCase):
         try:
             from prometheus_client.openmetrics.parser import text_string_to_metric_families
         except ImportError:
+            if "OURO_TEST_ALL" in os.environ:
+                raise
             self.skipTest("python3-prometheus-client is missing: scripts/setup test")
         with tempfile.NamedTemporaryFile() as file:
             result = run("both", file.name)

@@ -69,6 +69,7 @@ class Program(unittest.TestCase):
         child = subprocess.Popen([TOOL, "run", "--library", self.library, "-q", "sh", "-c",
                                   "trap 'exit 33' TERM; echo ready; while :; do sleep 0.05; done"],
                                  env=environment(), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(child.kill)
         self.assertEqual(child.stdout.readline(), "ready\n")
         child.send_signal(signal.SIGTERM)
         self.assertEqual(child.wait(timeout=60), 33)

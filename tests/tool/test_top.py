@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from tool import on_terminal, environment, ouro, TOOL
+from tool import BUILD, SANITIZE, TOOL, environment, on_terminal, ouro
 
 BUSY = os.environ["OURO_TEST_BUSY"]
 OTHER_VERSION = os.environ["OURO_TEST_OTHER_VERSION"]
@@ -69,6 +69,17 @@ class Quiet(unittest.TestCase):
         for program in KNOWN:
             with self.subTest(os.path.basename(program)):
                 self.check(program)
+
+    @unittest.skipIf(SANITIZE, "the drop-in of a sanitizer's build cannot be preloaded")
+    def test_both_libraries(self):
+        both = os.path.join(BUILD, "lib/libouro_malloc.so")
+        with Running(KNOWN[0], "wait", LD_PRELOAD=both) as running:
+            for name in ("libouro", "libouro_malloc"):
+                result = ouro("top", "--once", "--library", name, running.pid)
+                self.assertIn(f"({running.pid})  {name} ", result.stdout)
+                self.assertEqual("collections" in result.stdout, name == "libouro")
+            result = ouro("top", "--once", "--library", "libfoo", running.pid)
+            self.assertEqual((result.returncode, result.stderr), (1, f"ouro: process {running.pid} has no libfoo\n"))
 
     def test_library_deleted_meanwhile(self):
         program = KNOWN[0]
