@@ -344,7 +344,7 @@ static void thread_tick(void)
     ouro_alloc_stats stats;
     ouro_stats_get(&stats);
     if (stats.allocated > options.max_memory) {
-        size_t excess = stats.allocated - options.max_memory, part = options.max_memory / 8;
+        size_t excess = stats.allocated - options.max_memory, part = options.max_memory / 4;
         db_evict(excess < part ? excess : part);
     }
     pthread_mutex_unlock(&turn);

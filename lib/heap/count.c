@@ -98,8 +98,6 @@ void ouroi_heap_count(struct ouroi_heap_counts *counts)
         counts->remote_frees += ouroi_atomic_load_relaxed(&totals->remote_frees);
         if (counts->frees[c] > counts->allocs[c]) /* while threads work: one was seen before the other */
             counts->allocs[c] = counts->frees[c];
-        if (counts->frees[c] > counts->allocs[c]) /* the same, of several pools */
-            counts->frees[c] = counts->allocs[c];
         counts->small_bytes += (size_t)(counts->allocs[c] - counts->frees[c]) * ouroi_class_bytes(c);
     }
 }
