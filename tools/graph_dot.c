@@ -87,7 +87,7 @@ static void put_object(struct drawing *drawing, uint32_t object)
     for (uint32_t i = 0; i < degree; i++)
         others += !drawing->drawn[refs[i]];
     if (others != 0)
-        fprintf(out, "\\n%s more references", tool_grouped(others).text);
+        fprintf(out, "\\n%s more %s", tool_grouped(others).text, others == 1 ? "reference" : "references");
     fprintf(out, "\"%s];\n", retained == 0 ? ", style=dashed" : "");
     if (graph_is_root(graph, object))
         fprintf(out, "  outside -> n%" PRIu32 " [label=\"%s\"];\n", object,

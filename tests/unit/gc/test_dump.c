@@ -4,6 +4,7 @@
 #include "unit/unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,6 +291,53 @@ static void while_threads_run(void **state)
     drop();
 }
 
+/* Into a pipe that takes little at a time, and does not wait. */
+struct reader {
+    int fd;
+    uint8_t *bytes;
+    size_t used;
+};
+
+static void *read_slowly(void *arg)
+{
+    struct reader *reader = arg;
+    enum { PIECE = 10007 };
+    ssize_t got;
+    do {
+        reader->bytes = realloc(reader->bytes, reader->used + PIECE);
+        got = read(reader->fd, reader->bytes + reader->used, PIECE);
+        reader->used += got > 0 ? (size_t)got : 0;
+        usleep(50);
+    } while (got > 0);
+    return NULL;
+}
+
+static void into_a_pipe(void **state)
+{
+    (void)state;
+    int ends[2];
+    pthread_t thread;
+    struct reader reader = { 0 };
+    make();
+    assert_int_equal(pipe2(ends, 0), 0);
+    assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    reader.fd = ends[0];
+    assert_int_equal(pthread_create(&thread, NULL, read_slowly, &reader), 0);
+    assert_int_equal(ouro_gc_dump_graph(ends[1]), 0);
+    close(ends[1]);
+    OURO_BLOCKING
+        pthread_join(thread, NULL);
+    close(ends[0]);
+    assert_true(reader.used > 100000); /* more than a pipe has room for */
+    const char *problem;
+    struct graph *graph = graph_parse(reader.bytes, reader.used, &problem);
+    assert_non_null(graph);
+    check(graph);
+    graph_free(graph);
+    free(reader.bytes);
+    drop();
+}
+
 /* From a finalizer that a collection runs: what that has found dead is there, and holds nothing up. */
 static struct graph *last_words;
 
@@ -365,6 +413,7 @@ int main(void)
         cmocka_unit_test(whole),
         cmocka_unit_test(large),
         cmocka_unit_test(while_threads_run),
+        cmocka_unit_test(into_a_pipe),
         cmocka_unit_test(from_a_finalizer),
         cmocka_unit_test(without_memory),
     };
