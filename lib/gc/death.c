@@ -228,7 +228,7 @@ static void free_all(const struct ouroi_search *search)
     struct ouroi_searcher *mine = &search->searchers[0];
     if (search->odd)
         drop_all(dead, mine);
-    else
+    else if (!search->closed)
         drop_all_plain(dead, mine);
     drop_ring(mine);
     for (size_t i = 0; i < dead->count;) {

@@ -93,7 +93,7 @@ int ouroi_search_begin(struct ouroi_search *search, int generation)
     search->blocks = search->candidates = search->keys = search->dead_count = 0;
     search->near = search->far = 0;
     search->no_memory = search->complex = search->unclearable = search->destroys = search->distributed = search->odd =
-        false;
+        search->closed = false;
     search->has_maps = ouroi_weakmap_total() != 0;
     search->hinted = search->misled = false;
     if (generation == 2 || noted_lost || (generation == 1 && middle_unknown)) {

@@ -135,8 +135,9 @@ struct ouroi_searcher {
     bool odd;       /* some of those that were subtracted are of types that are more than maps */
     uint64_t flags; /* of any that was counted: the shared words' */
     size_t near, far;
-    bool helps;              /* looks into what is another node's */
-    int64_t balance;         /* counts less references, of the dead */
+    bool helps;      /* looks into what is another node's */
+    bool uncounted;  /* some have counts that `balance` does not know */
+    int64_t balance; /* counts less references, of those that were counted and not reached; of the only searcher */
     struct ouroi_list stack; /* reached, and to be looked into */
     struct ouroi_list maps;  /* weak maps that were reached */
     struct ouroi_list roots; /* for hints: object, references from inside, by turns */
@@ -176,6 +177,7 @@ struct ouroi_search {
     bool unclearable;                 /* some have traverse and no clear */
     bool destroys;                    /* some have destroy */
     bool odd;                         /* some may be more than memory and a map of references */
+    bool closed;                      /* they refer to no other */
     bool distributed;                 /* some are counted by each thread for itself */
     bool hinted, misled;              /* hints were used; and failed */
     bool listed;                      /* the lists are what counts, patches may be out of date */

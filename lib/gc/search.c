@@ -57,6 +57,7 @@ void ouroi_count_special(struct ouroi_searcher *searcher, ouro_object *obj, int8
     uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
     if (!ouroi_shared_is_alive(shared))
         return;
+    searcher->uncounted = true;
     searcher->flags |= shared;
     int8_t value = OUROI_STATE_EXTERNAL; /* immortal, or waiting in the queue of a thread that a signal stopped */
     if ((shared & (OURO_FLAG_IMMORTAL_ | OURO_FLAG_QUEUED_)) == 0 && shared >> 63 == 0) {
@@ -315,6 +316,8 @@ static void count_and_subtract(struct ouroi_search *search)
 {
     struct ouroi_searcher *mine = &search->searchers[0];
     bool alone = search->workers == 1;
+    mine->uncounted = !alone; /* several may look into an object twice */
+    mine->balance = 0;
     if (!alone)
         ouroi_parallel_count(search);
     for (size_t i = 0; alone && i < search->patch_count; i++)
@@ -457,6 +460,8 @@ static int list_dead(struct ouroi_search *search)
     if (ouroi_list_grow(&search->dead, search->dead_count) != 0)
         return -ENOMEM;
     bool odd = search->odd = some_are_odd(search);
+    /* Only the dead refer to the dead: what they refer to beside is what their references are more than their counts. */
+    search->closed = !odd && !search->has_maps && !search->searchers[0].uncounted && search->searchers[0].balance == 0;
     for (size_t i = 0; i < search->patch_count; i++) {
         const struct ouroi_patch *patch = &search->patches[i];
         for (uint32_t at = 0; patch->dead != 0 && at < patch->blocks; at += 8) {

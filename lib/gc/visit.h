@@ -87,6 +87,7 @@ OUROI_INLINE uint64_t ouroi_count_object(struct ouroi_searcher *searcher, ouro_o
         return 0;
     }
     ouroi_state_set(state, (int8_t)(-2 - (int32_t)less_one));
+    searcher->balance += less_one + (int64_t)1;
     if (OUROI_UNLIKELY(searcher->search->has_maps) && ouroi_weakmap_is(obj))
         ouroi_search_note_keys(searcher, obj);
     return shared;
@@ -142,6 +143,7 @@ OUROI_INLINE void ouroi_subtract_ring(struct ouroi_searcher *searcher, bool shar
 
 OUROI_INLINE void ouroi_subtract_visit(struct ouroi_searcher *searcher, ouro_object *obj, bool shared)
 {
+    searcher->balance--;
     struct ouroi_slice *slice = ouroi_slice_at(obj);
     if (OUROI_UNLIKELY(slice == NULL || slice->candidate == 0)) {
         if (OUROI_UNLIKELY(searcher->search->keys != 0) && (slice == NULL || slice->states == NULL))
@@ -202,6 +204,7 @@ OUROI_INLINE void ouroi_reach_ring(struct ouroi_searcher *searcher, bool first)
 
 OUROI_INLINE void ouroi_reach_visit(struct ouroi_searcher *searcher, ouro_object *obj, bool first)
 {
+    searcher->balance += !first;
     struct ouroi_slice *slice = ouroi_slice_at(obj);
     if (OUROI_UNLIKELY(slice == NULL || slice->candidate == 0)) {
         if (OUROI_UNLIKELY(searcher->search->keys != 0) && (slice == NULL || slice->states == NULL))
@@ -237,10 +240,18 @@ OUROI_INLINE void ouroi_visit_each(struct ouroi_searcher *searcher, ouro_object 
         type->traverse(obj, visit, searcher);
 }
 
+/* The count of one that is not special. */
+OUROI_INLINE int64_t ouroi_count_of(const ouro_object *obj)
+{
+    uint64_t shared = ouroi_atomic_load_relaxed(&obj->ouro_shared_); /* relaxed: the world is stopped */
+    return (int64_t)(shared >> 32) - (int64_t)(OURO_SHARED_ZERO_ >> 32) + obj->ouro_local_;
+}
+
 /* Looks into an object that was reached. visit: the caller's, constant. */
 OUROI_INLINE void ouroi_reach_into(struct ouroi_searcher *searcher, ouro_object *obj, bool first, ouro_visit visit)
 {
     const ouro_type *type = ouroi_type_of(obj);
+    searcher->balance -= first ? 0 : ouroi_count_of(obj);
     if (OUROI_UNLIKELY(searcher->search->has_maps)) {
         /* relaxed: the world is stopped */
         if ((ouroi_atomic_load_relaxed(&obj->ouro_shared_) & OURO_FLAG_SEEN_) != 0)
@@ -272,10 +283,12 @@ OUROI_INLINE ouro_object *ouroi_reach_chain(struct ouroi_searcher *searcher, our
             end = refs + type->ref_count;
         }
         ouro_object *next = NULL;
+        searcher->balance -= first ? 0 : ouroi_count_of(obj);
         for (const uint16_t *at = refs; at != end; at++) {
             /* relaxed: the world is stopped */
             ouro_object *ref = ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + *at));
             struct ouroi_slice *slice = ref != NULL ? ouroi_slice_at(ref) : NULL;
+            searcher->balance += !first && ref != NULL;
             if (slice == NULL || slice->candidate == 0)
                 continue;
             int8_t *state = ouroi_slice_state(slice, (uintptr_t)ref);
