@@ -34,6 +34,7 @@ static const struct {
     { "churn", churn_run, "blocks of threads that live for a moment and leave some to others" },
     { "handover", handover_run, "references that change hands until owner and last holder have forgotten each other" },
     { "resurrect", resurrect_run, "finalizers that bring objects back at random, by counts and by collections" },
+    { "types", types_run, "the first objects of twenty thousand types, made by all threads at once" },
     { "heaps", heaps_run, "first-class heaps used by all threads, destroyed with all that is in them" },
     { "pressure", pressure_run, "threads that grow to 192 MiB and shrink to nothing in waves" },
     { "fork", fork_run, "fork in the middle of counting and collecting; the child does everything again" },

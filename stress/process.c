@@ -139,6 +139,7 @@ static void use_blocks(struct random *random)
     size_t sizes[64] = { 0 };
     for (unsigned i = 0; i < 400; i++) {
         uint32_t at = random_below(random, 64);
+        ouro_safepoint();
         size_t size = random_below(random, 50) == 0 ? random_below(random, 8 << 20) : random_below(random, 3000);
         for (size_t k = 0; k < sizes[at]; k += 500)
             CHECK(blocks[at][k] == (char)at);

@@ -98,10 +98,12 @@ void resurrect_run(void)
 
 /* handover: an object's references go to many threads; its maker may be asleep, gone, or have given its number away by the
  * time that the last is dropped. */
+enum { MARKS = 16 };
 struct parcel {
     ouro_object base;
     uint64_t magic;
     _Atomic int64_t *references; /* in libc's memory: the oracle's count */
+    uint32_t marks[MARKS];       /* the n-th thread's, plain: what it writes while it holds a reference, destroy sees */
 };
 
 static _Atomic(struct parcel *) letters[BOXES];
@@ -111,6 +113,8 @@ static void parcel_destroy(ouro_object *self)
 {
     struct parcel *parcel = (struct parcel *)self;
     CHECK(parcel->magic == LIVES && atomic_load(parcel->references) == 0);
+    for (unsigned i = 0; i < MARKS; i++)
+        CHECK(parcel->marks[i] < UINT32_MAX);
     parcel->magic = 0;
     free((void *)parcel->references);
     atomic_fetch_add_explicit(&dead, 1, memory_order_relaxed);
@@ -152,6 +156,8 @@ static void hand_over(unsigned index)
                 atomic_store(parcel->references, 1);
                 atomic_fetch_add_explicit(&sent, 1, memory_order_relaxed);
             }
+            if (index < MARKS)
+                parcel->marks[index]++;
             uint32_t copies = random_below(&random, 4);
             for (uint32_t k = 0; k < copies; k++)
                 post(&random, parcel_take(parcel));
@@ -179,4 +185,41 @@ void handover_run(void)
         parcel_drop(atomic_exchange(&letters[i], NULL));
     ouro_safepoint();
     CHECK(atomic_load(&sent) > 0 && atomic_load(&sent) == atomic_load(&dead));
+}
+
+/* types: all threads make the first objects of new types at the same time. */
+enum { TYPES = 20000 };
+static const ouro_type pattern = OURO_TYPE(struct lazarus, OURO_REFS(struct lazarus, friend, self));
+static ouro_type *fresh_types;
+static _Atomic unsigned rounds_done;
+
+static void use_types(unsigned index)
+{
+    struct random random = random_seed(index);
+    for (unsigned i = 0; i < TYPES && !atomic_load_explicit(&run.stop, memory_order_relaxed); i++) {
+        if (i % 64 == 0) { /* together, or the slower would find all numbered */
+            unsigned wanted = (i / 64 + 1) * run.threads;
+            atomic_fetch_add(&rounds_done, 1);
+            OURO_BLOCKING {
+                while (atomic_load(&rounds_done) < wanted && !atomic_load_explicit(&run.stop, memory_order_relaxed))
+                    sched_yield();
+            }
+        }
+        struct lazarus *object = ouro_new(&fresh_types[i]);
+        CHECK(object != NULL && ouro_typeof(object) == &fresh_types[i]);
+        if (random_below(&random, 4) == 0)
+            object->friend = ouro_newref(object);
+        ouro_decref(object);
+        atomic_fetch_add_explicit(&run.operations, 1, memory_order_relaxed);
+    }
+}
+
+void types_run(void)
+{
+    fresh_types = calloc(TYPES, sizeof *fresh_types);
+    CHECK(fresh_types != NULL);
+    for (unsigned i = 0; i < TYPES; i++)
+        fresh_types[i] = pattern;
+    run_threads(run.threads, use_types);
+    CHECK(ouro_gc_collect(2) >= 0);
 }

@@ -41,6 +41,7 @@ void remote_run(void);
 void churn_run(void);
 void handover_run(void);
 void resurrect_run(void);
+void types_run(void);
 void heaps_run(void);
 void pressure_run(void);
 void fork_run(void);

@@ -36,7 +36,7 @@ static struct {
 } the;
 static ouro_slot slot;
 static ouro_weakref *weak;
-static int given_back; /* references that thread 1 has left to thread 0 */
+static _Atomic int given_back; /* references that thread 1 has left to thread 0 */
 static __thread int me = NOBODY;
 
 static void leaf_destroy(ouro_object *self)
