@@ -42,7 +42,7 @@ static bool refuse(pid_t pid, int error)
 /* The page that a note in [at, at + bytes) names, or 0. */
 static uint64_t find_in_notes(const struct process *process, uint64_t at, uint64_t bytes)
 {
-    char notes[4096];
+    char notes[16384];
     if (bytes > sizeof notes || !process_get(process, at, notes, bytes))
         return 0;
     for (uint64_t i = 0; i + sizeof(Elf64_Nhdr) <= bytes;) {
