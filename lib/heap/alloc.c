@@ -210,11 +210,12 @@ static OUROI_NOINLINE void *alloc_stashed(struct ouroi_heap *heap, unsigned size
 OUROI_INLINE void *alloc_current(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t size, const char *type)
 {
     bool was_empty = pool->free == NULL && pool->later == NULL;
+    uint64_t came = pool->carved + pool->settled_frees; /* each block that comes in raises one of these */
     while (ouroi_pool_replenish(pool)) {
         /* relaxed: see traced.c */
         if (OUROI_UNLIKELY(was_empty) &&
             OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED))
-            ouroi_traced_refilled(heap, pool);
+            ouroi_traced_refilled(heap, pool, (uint32_t)(pool->carved + pool->settled_frees - came));
         void *p = ouroi_pool_pop(pool);
         if (OUROI_LIKELY(p != NULL) || (p = ouroi_traced_class(heap, pool->run.size_class, size, type)) != NULL)
             return p;
@@ -223,15 +224,21 @@ OUROI_INLINE void *alloc_current(struct ouroi_heap *heap, struct ouroi_pool *poo
     return NULL;
 }
 
+/* Whether the next of the class may be one to trace: all are; or the pool's face is not shown; or the list has come to a
+ * chosen block, which begins the other. */
+OUROI_INLINE bool is_to_look(const struct ouroi_heap *heap, const struct ouroi_bin *bin)
+{
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed, both: see traced.c */
+    return ouroi_atomic_load_relaxed(&bin->current) != bin->pool || tracing == OUROI_TRACING_ALL ||
+           (tracing == OUROI_TRACING_SAMPLED && bin->pool->free == NULL && bin->pool->later != NULL);
+}
+
 void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
 {
     struct ouroi_pool *none = ouroi_heap_empty.bins[0].pool;
     struct ouroi_bin *bin = &heap->bins[size_class];
     void *p;
-    /* relaxed: see traced.c */
-    if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) != OUROI_TRACING_OFF ||
-                       ouroi_atomic_load_relaxed(&bin->current) != bin->pool) &&
-        (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
+    if (OUROI_UNLIKELY(is_to_look(heap, bin)) && (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
         return p;
     if (bin->stash != NULL)
         return alloc_stashed(heap, size_class, size, type);
@@ -258,7 +265,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_
         ouroi_heap_poll_purger(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
         /* relaxed: the same */
         if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) {
-            ouroi_traced_installed(heap, pool);
+            ouroi_traced_installed(heap, pool, pool->carved - pool->used); /* used: as of arm */
             if ((p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
                 return p;
         }
