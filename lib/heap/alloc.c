@@ -207,11 +207,12 @@ static OUROI_NOINLINE void *alloc_stashed(struct ouroi_heap *heap, unsigned size
 OUROI_INLINE void *alloc_current(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t size, const char *type)
 {
     bool was_empty = pool->source.free == NULL && pool->later == NULL;
+    uint64_t came = pool->carved + pool->settled_frees; /* each block that comes in raises one of these */
     while (ouroi_pool_replenish(pool)) {
         /* relaxed: see traced.c */
         if (OUROI_UNLIKELY(was_empty) &&
             OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED))
-            ouroi_traced_refilled(heap, pool);
+            ouroi_traced_refilled(heap, pool, (uint32_t)(pool->carved + pool->settled_frees - came));
         void *p = ouroi_source_pop(&pool->source);
         if (OUROI_LIKELY(p != NULL) || (p = ouroi_traced_class(heap, pool->run.size_class, size, type)) != NULL)
             return p;
@@ -226,15 +227,21 @@ OUROI_INLINE bool shows(const struct ouroi_bin *bin, const struct ouroi_source *
     return ouroi_atomic_load_relaxed(&bin->source) == source; /* relaxed: see [TRACE-FACE] in traced.c */
 }
 
+/* Whether the next of the class may be one to trace: all are; or neither the pool nor the stash is shown; or the list has
+ * come to a chosen block, which begins the other. */
+OUROI_INLINE bool is_to_look(const struct ouroi_bin *bin, uint32_t tracing)
+{
+    return (!shows(bin, &bin->pool->source) && !shows(bin, &bin->stash)) || tracing == OUROI_TRACING_ALL ||
+           (tracing == OUROI_TRACING_SAMPLED && bin->pool->source.free == NULL && bin->pool->later != NULL);
+}
+
 void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type)
 {
     struct ouroi_pool *none = ouroi_heap_empty.bins[0].pool;
     struct ouroi_bin *bin = &heap->bins[size_class];
     void *p;
-    /* relaxed: see traced.c */
-    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing);
-    if (OUROI_UNLIKELY(tracing != OUROI_TRACING_OFF || (!shows(bin, &bin->pool->source) && !shows(bin, &bin->stash))) &&
-        (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
+    uint32_t tracing = ouroi_atomic_load_relaxed(&heap->tracing); /* relaxed: see traced.c */
+    if (OUROI_UNLIKELY(is_to_look(bin, tracing)) && (p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
         return p;
     if (bin->stash.free != NULL)
         return OUROI_LIKELY(tracing == OUROI_TRACING_OFF) ? pop_stash(heap, size_class, true)
@@ -264,7 +271,7 @@ void *ouroi_heap_alloc_class(struct ouroi_heap *heap, unsigned size_class, size_
         ouroi_heap_poll_purger(); /* here, never in a free: that may be libc's own, with its lock of stacks held */
         /* relaxed: the same */
         if (OUROI_UNLIKELY(ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED)) {
-            ouroi_traced_installed(heap, pool);
+            ouroi_traced_installed(heap, pool, pool->carved - pool->used); /* used: as of arm */
             if ((p = ouroi_traced_class(heap, size_class, size, type)) != NULL)
                 return p;
         }

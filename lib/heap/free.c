@@ -399,7 +399,7 @@ static void flush_heap(struct ouroi_heap *heap)
         if (pool == ouroi_heap_empty.bins[0].pool)
             continue;
         if (ouroi_pool_collect(pool))
-            ouroi_traced_installed(heap, pool);
+            ouroi_traced_installed(heap, pool, ouroi_pool_listed(pool));
         if (ouroi_pool_used(pool) == 0) {
             ouroi_heap_make_current(heap, c, ouroi_heap_empty.bins[0].pool);
             ouroi_pool_arm(pool, 0);

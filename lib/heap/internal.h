@@ -71,7 +71,22 @@ void ouroi_region_fork_done(bool child);
 void *ouroi_traced_alloc(struct ouroi_heap *heap, size_t alignment, size_t bytes, size_t asked, bool zero,
                          const char *type);
 /* Whether an allocation in a slot of so many bytes, which is no pool's that samples for itself, is to be traced. */
-bool ouroi_traced_chosen(size_t slot);
+bool ouroi_traced_choose(size_t slot); /* but for the usual cases */
+extern OUROI_HIDDEN uint32_t ouroi_tracing_now;
+/* Bytes until the thread's next sample, of what is not sampled by pools; 0 in one that never was asked. */
+extern OUROI_HIDDEN __thread uint64_t ouroi_sample_left __attribute__((tls_model("initial-exec")));
+extern OUROI_HIDDEN __thread uint32_t ouroi_sample_epoch __attribute__((tls_model("initial-exec")));
+extern OUROI_HIDDEN uint32_t ouroi_tracing_epoch;
+OUROI_INLINE bool ouroi_traced_chosen(size_t slot)
+{
+    /* relaxed, both: see ouroi_traced_mode */
+    if (OUROI_LIKELY(ouroi_atomic_load_relaxed(&ouroi_tracing_now) == OUROI_TRACING_OFF))
+        return false;
+    if (ouroi_sample_epoch != ouroi_atomic_load_relaxed(&ouroi_tracing_epoch) || ouroi_sample_left < slot)
+        return ouroi_traced_choose(slot);
+    ouroi_sample_left -= slot;
+    return false;
+}
 enum ouroi_tracing ouroi_traced_mode(void); /* for the calling thread, now */
 void ouroi_traced_site(struct ouroi_site *site, const char *type);
 /* Makes bins[].source and direct[] of the caller's heap name what bins[].pool has, or nothing if all is traced; or what the stash
@@ -80,10 +95,10 @@ void ouroi_traced_show(struct ouroi_heap *heap, unsigned size_class);
 void ouroi_traced_show_stash(struct ouroi_heap *heap, unsigned size_class);
 /* Before any block of a class is taken slowly. A block, or NULL: go on. */
 void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t size, const char *type);
-/* After blocks came into the current pool, which had none in its lists. Its `free` may be empty after. Sampling alone. */
-void ouroi_traced_refilled(struct ouroi_heap *heap, struct ouroi_pool *pool);
-/* After a pool became current, or got blocks beside others. */
-void ouroi_traced_installed(struct ouroi_heap *heap, struct ouroi_pool *pool);
+/* After `count` blocks came into the current pool, which had none in its lists. Its `free` may be empty after. Sampling alone. */
+void ouroi_traced_refilled(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t count);
+/* After a pool became current, or got blocks beside others; listed: blocks in its lists. */
+void ouroi_traced_installed(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t listed);
 /* At the end of a current pool's countdown. */
 void ouroi_traced_freed(struct ouroi_heap *heap, struct ouroi_pool *pool);
 /* A heap gets a thread; under the lock of the list of heaps. */
@@ -110,8 +125,8 @@ void ouroi_traced_drop(struct ouroi_ledger *ledger, struct ouroi_traced_record r
 /* sample.c: which blocks of pools are sampled. */
 /* Chooses among the first `count` blocks of the pool's list. */
 void ouroi_sample_offer(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t count, size_t mean);
-/* Forgets what was chosen of a current pool, and chooses anew among all its blocks. */
-void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch);
+/* Forgets what was chosen of a current pool, and chooses anew among all `listed` blocks of its lists. */
+void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t listed, size_t mean, uint32_t epoch);
 /* The block just freed, the first of the list, is chosen. */
 void ouroi_sample_freed(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch);
 /* Whether the next block that the pool has to give is a chosen one, which ends that. */

@@ -115,7 +115,7 @@ void ouroi_sample_offer(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32
         ouroi_sample_drop(heap, c);
 }
 
-void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t mean, uint32_t epoch)
+void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t listed, size_t mean, uint32_t epoch)
 {
     struct ouroi_sampler *sampler = sampler_of(heap);
     if (sampler == NULL)
@@ -130,7 +130,8 @@ void ouroi_sample_renew(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t
         OUROI_OWNED_SET(&pool->later, NULL);
     }
     ouroi_pool_rearm(pool, draw(sampler, pool, mean));
-    ouroi_sample_offer(heap, pool, ouroi_pool_list_length(pool, pool->source.free), mean);
+    OURO_EXPENSIVE(listed == ouroi_pool_list_length(pool, pool->source.free));
+    ouroi_sample_offer(heap, pool, listed, mean);
 }
 
 void ouroi_sample_drop(struct ouroi_heap *heap, unsigned size_class)

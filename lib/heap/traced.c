@@ -31,15 +31,13 @@ __thread uint32_t ouroi_trace_paused __attribute__((tls_model("initial-exec")));
 struct ouroi_lock ouroi_trace_lock = OUROI_LOCK_INIT(OUROI_RANK_TRACE);
 struct ouroi_lock ouroi_intern_lock = OUROI_LOCK_INIT(OUROI_RANK_INTERN);
 
-static uint32_t tracing_now, epoch_now;
+uint32_t ouroi_tracing_now, ouroi_tracing_epoch;
 static size_t mean_now;
 static struct ouro_heap *regions[2][REGIONS]; /* of plain blocks, of tracked objects */
 
-/* Bytes until the thread's next sample, of what is not sampled by pools. */
-static __thread struct {
-    uint64_t random, left;
-    uint32_t epoch;
-} dice __attribute__((tls_model("initial-exec")));
+__thread uint64_t ouroi_sample_left __attribute__((tls_model("initial-exec")));
+__thread uint32_t ouroi_sample_epoch __attribute__((tls_model("initial-exec")));
+static __thread uint64_t dice __attribute__((tls_model("initial-exec")));
 
 /* What a large block's descriptor has of it, before its state. */
 struct large_trace {
@@ -57,7 +55,7 @@ enum ouroi_tracing ouroi_traced_mode(void)
 {
     return ouroi_trace_paused != 0
                ? OUROI_TRACING_OFF
-               : (enum ouroi_tracing)ouroi_atomic_load_relaxed(&tracing_now); /* relaxed: see above */
+               : (enum ouroi_tracing)ouroi_atomic_load_relaxed(&ouroi_tracing_now); /* relaxed: see above */
 }
 
 static size_t mean(void)
@@ -67,26 +65,27 @@ static size_t mean(void)
 
 static uint32_t epoch(void)
 {
-    return ouroi_atomic_load_relaxed(&epoch_now); /* relaxed: see above */
+    return ouroi_atomic_load_relaxed(&ouroi_tracing_epoch); /* relaxed: see above */
 }
 
-bool ouroi_traced_chosen(size_t slot)
+/* Where all is traced the epoch is none that a thread has drawn for, so that every one is asked about. */
+bool ouroi_traced_choose(size_t slot)
 {
-    enum ouroi_tracing mode = ouroi_traced_mode();
-    if (mode != OUROI_TRACING_SAMPLED)
-        return mode == OUROI_TRACING_ALL;
-    if (dice.epoch != epoch()) {
-        if (dice.random == 0)
-            dice.random = ouroi_trace_seed != 0 ? ouroi_trace_seed : ouroi_os.now_ns() ^ (uintptr_t)&dice;
-        dice.epoch = epoch();
-        dice.left = ouroi_sample_distance(ouroi_random_next(&dice.random), mean());
+    uint32_t now = ouroi_atomic_load_relaxed(&ouroi_tracing_now); /* relaxed: see above */
+    if (now != OUROI_TRACING_SAMPLED)
+        return now == OUROI_TRACING_ALL && ouroi_trace_paused == 0;
+    if (dice == 0)
+        dice = ouroi_trace_seed != 0 ? ouroi_trace_seed : ouroi_os.now_ns() ^ (uintptr_t)&dice;
+    if (ouroi_sample_epoch != epoch()) {
+        ouroi_sample_epoch = epoch();
+        ouroi_sample_left = ouroi_sample_distance(ouroi_random_next(&dice), mean());
+        if (ouroi_sample_left >= slot) {
+            ouroi_sample_left -= slot;
+            return false;
+        }
     }
-    if (dice.left >= slot) {
-        dice.left -= slot;
-        return false;
-    }
-    dice.left = ouroi_sample_distance(ouroi_random_next(&dice.random), mean());
-    return true;
+    ouroi_sample_left = ouroi_sample_distance(ouroi_random_next(&dice), mean());
+    return ouroi_trace_paused == 0;
 }
 
 void ouroi_traced_site(struct ouroi_site *site, const char *type)
@@ -100,7 +99,8 @@ void ouroi_traced_site(struct ouroi_site *site, const char *type)
 /* A region for the heap's traced blocks: few are sampled, so that one serves all threads then. */
 static struct ouro_heap *region_of(const struct ouroi_heap *heap)
 {
-    bool sampled = ouroi_atomic_load_relaxed(&tracing_now) == OUROI_TRACING_SAMPLED; /* relaxed: any region will do */
+    bool sampled =
+        ouroi_atomic_load_relaxed(&ouroi_tracing_now) == OUROI_TRACING_SAMPLED; /* relaxed: any region will do */
     struct ouro_heap **slot = &regions[heap->nodes][sampled ? 0 : heap->number % REGIONS];
     /* [TRACE-REGION look] acquire, pairs with [TRACE-REGION make] */
     struct ouro_heap *region = ouroi_atomic_load_acquire(slot);
@@ -172,7 +172,7 @@ void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t si
     /* [TRACE-FACE look] acquire, pairs with [TRACE-FACE empty] */
     if (ouroi_atomic_load_acquire(&bin->source) != &bin->pool->source) {
         ouroi_traced_show(heap, size_class);
-        ouroi_traced_installed(heap, bin->pool);
+        ouroi_traced_installed(heap, bin->pool, ouroi_pool_listed(bin->pool));
     }
     if (mode != OUROI_TRACING_SAMPLED || !ouroi_sample_take(heap, bin->pool, mean(), epoch()))
         return NULL;
@@ -184,17 +184,18 @@ void *ouroi_traced_class(struct ouroi_heap *heap, unsigned size_class, size_t si
     return p;
 }
 
-void ouroi_traced_installed(struct ouroi_heap *heap, struct ouroi_pool *pool)
+void ouroi_traced_installed(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t listed)
 {
     if (ouroi_atomic_load_relaxed(&heap->tracing) == OUROI_TRACING_SAMPLED) /* relaxed: see the file head */
-        ouroi_sample_renew(heap, pool, mean(), epoch());
+        ouroi_sample_renew(heap, pool, listed, mean(), epoch());
     else
         ouroi_pool_rearm(pool, OUROI_ARMED_CURRENT);
 }
 
-void ouroi_traced_refilled(struct ouroi_heap *heap, struct ouroi_pool *pool)
+void ouroi_traced_refilled(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32_t count)
 {
-    ouroi_sample_offer(heap, pool, ouroi_pool_list_length(pool, pool->source.free), mean());
+    OURO_EXPENSIVE(count == ouroi_pool_list_length(pool, pool->source.free));
+    ouroi_sample_offer(heap, pool, count, mean());
 }
 
 void ouroi_traced_freed(struct ouroi_heap *heap, struct ouroi_pool *pool)
@@ -287,8 +288,8 @@ void ouroi_traced_drop(struct ouroi_ledger *ledger, struct ouroi_traced_record r
 
 void ouroi_traced_heap_begins(struct ouroi_heap *heap)
 {
-    uint32_t now =
-        ouroi_atomic_load_relaxed(&tracing_now); /* relaxed: under the lock of the list of heaps, as switch_heap */
+    uint32_t now = ouroi_atomic_load_relaxed(
+        &ouroi_tracing_now); /* relaxed: under the lock of the list of heaps, as switch_heap */
     if (now == OUROI_TRACING_SAMPLED && mean() < LISTS_LEAST)
         now = OUROI_TRACING_ALL;
     ouroi_atomic_store_relaxed(&heap->tracing, now); /* relaxed: the caller's thread uses it next */
@@ -311,9 +312,9 @@ int ouroi_tracing_switch(enum ouroi_tracing tracing, size_t sample_bytes)
     /* relaxed, these three: see ouroi_traced_mode */
     if (tracing != OUROI_TRACING_OFF) {
         ouroi_atomic_store_relaxed(&mean_now, sample_bytes);
-        ouroi_atomic_fetch_add_relaxed(&epoch_now, 1);
+        ouroi_atomic_fetch_add_relaxed(&ouroi_tracing_epoch, 1);
     }
-    ouroi_atomic_store_relaxed(&tracing_now, (uint32_t)tracing);
+    ouroi_atomic_store_relaxed(&ouroi_tracing_now, (uint32_t)tracing);
     ouroi_heap_each(switch_heap, &of_heaps);
     ouroi_tracing_settle();
     return 0;
