@@ -4,6 +4,7 @@
  *             Equal strings have equal addresses.
  * Sync        none: one thread at a time uses a snapshot.
  */
+#include "heap/heap.h"
 #include "trace/snapshot_internal.h"
 
 #include <errno.h>
@@ -123,7 +124,7 @@ static uint32_t count_own(const ouro_snapshot *snapshot, const struct ouroi_plac
     return own;
 }
 
-int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
+static int find_names(ouro_snapshot *snapshot, uint32_t address)
 {
     int rc = ouroi_names_places(snapshot);
     if (rc != 0 || snapshot->places[address].names != 0)
@@ -154,6 +155,15 @@ int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
     place->names = collecting.names;
     place->own = count_own(snapshot, place);
     return 0;
+}
+
+/* What libdw allocates by the drop-in's malloc for it is not traced. */
+int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
+{
+    ouroi_trace_paused++;
+    int rc = find_names(snapshot, address);
+    ouroi_trace_paused--;
+    return rc;
 }
 
 uint32_t ouroi_names_first_outside(const ouro_snapshot *snapshot, const struct ouroi_trace *trace)
