@@ -12,7 +12,7 @@
 #include "kv.h"
 #include "table.h"
 
-enum { SHARDS = 64, FIRST_BUCKETS = 16, EXPIRE_LOOKS = 20, MOVE_MS = 250 };
+enum { SHARDS = 64, FIRST_BUCKETS = 16, EXPIRE_LOOKS = 20, MOVE_MS = 250, EVICTED_AT_ONCE = 4 };
 
 struct buckets {
     ouro_object base;
@@ -269,21 +269,20 @@ static size_t entry_bytes(const struct entry *entry)
     return bytes;
 }
 
+/* The shards in turn, going on where the last call ended: none loses more than the others. */
 void db_evict(size_t bytes)
 {
+    static _Atomic size_t turn;
     size_t freed = 0;
-    for (bool any = true; any && freed < bytes;) {
-        any = false;
-        for (size_t i = 0; i < SHARDS && freed < bytes; i++) {
-            struct shard *shard = shards[i];
-            kv_lock(&shard->lock);
-            for (unsigned n = 0; n < 16 && shard->ring->newer != shard->ring; n++) {
-                freed += entry_bytes(shard->ring->newer);
-                db_remove(shard, shard->ring->newer);
-                atomic_fetch_add_explicit(&db_counters.evicted, 1, memory_order_relaxed);
-                any = true;
-            }
-            db_unlock(shard);
+    for (size_t empty = 0; empty < SHARDS && freed < bytes;) {
+        struct shard *shard = shards[atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % SHARDS];
+        kv_lock(&shard->lock);
+        empty = shard->count == 0 ? empty + 1 : 0;
+        for (unsigned n = 0; n < EVICTED_AT_ONCE && shard->ring->newer != shard->ring; n++) {
+            freed += entry_bytes(shard->ring->newer);
+            db_remove(shard, shard->ring->newer);
+            atomic_fetch_add_explicit(&db_counters.evicted, 1, memory_order_relaxed);
         }
+        db_unlock(shard);
     }
 }

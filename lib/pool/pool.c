@@ -204,7 +204,7 @@ static void accept(struct ouroi_pool *pool, struct ouroi_block *list, uint32_t c
         struct ouroi_block *last = list;
         while (last->next != NULL)
             last = last->next;
-        last->next = pool->later;
+        OUROI_OWNED_SET(&last->next, pool->later); /* a collection may be looking at free blocks */
         OUROI_OWNED_SET(&pool->later, list);
     }
 }
@@ -347,7 +347,7 @@ void ouroi_pool_push(struct ouroi_pool *pool, struct ouroi_block *head, struct o
         bool list = !owned && !last && (word & OUROI_REMOTE_LISTED) == 0 && sum <= pool->list_used;
         if (list && shelf == NULL)
             shelf = ouroi_shelf_lock(pool); /* the pool cannot vanish before this push. model: remote.push.1 */
-        tail->next = ouroi_remote_list(word);
+        OUROI_OWNED_SET(&tail->next, ouroi_remote_list(word)); /* the same: not every thread that frees is stopped */
         uint64_t flags = (word & (OUROI_REMOTE_OWNED | OUROI_REMOTE_LISTED)) | (list ? OUROI_REMOTE_LISTED : 0);
         uint64_t next = last ? OUROI_REMOTE_OWNED : ouroi_remote_word(head, sum, flags);
         /* [REMOTE-FREE push] release, pairs with [REMOTE-FREE take]: publishes the links and the last writes to the
