@@ -1,7 +1,8 @@
 /* gc/death.c: what becomes of the dead: nothing refers to them but they themselves.
  *
  * Two ways. Where the types of all are known by their maps (and perhaps have destroy), the references that lead to living
- * objects are dropped, and then the dead are freed one after the other, their counts not looked at. Where some have clear or
+ * objects are dropped, unless the search knows that there are none (`closed`), and then the dead are freed one after the
+ * other, their counts not looked at. Where some have clear or
  * traverse, all are held, then cleared, and let go.
  *
  * Sync        with the world running the dead are the collecting thread's: nothing else leads to them. Of the states only
