@@ -222,7 +222,7 @@ OUROI_INLINE void ouroi_visit_each(struct ouroi_searcher *searcher, ouro_object 
                                    void (*each)(struct ouroi_searcher *searcher, ouro_object *obj, bool flag),
                                    bool flag, ouro_visit visit)
 {
-    const uint16_t *end = type->refs + type->ref_count;
+    const uint16_t *end = type->refs != NULL ? type->refs + type->ref_count : NULL; /* nothing is added to NULL */
     for (const uint16_t *at = type->refs; at != end; at++) {
         /* relaxed: the world is stopped */
         ouro_object *ref = ouroi_atomic_load_relaxed((ouro_object **)(void *)((char *)obj + *at));

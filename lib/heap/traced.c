@@ -288,8 +288,8 @@ void ouroi_traced_drop(struct ouroi_ledger *ledger, struct ouroi_traced_record r
 
 void ouroi_traced_heap_begins(struct ouroi_heap *heap)
 {
-    uint32_t now = ouroi_atomic_load_relaxed(
-        &ouroi_tracing_now); /* relaxed: under the lock of the list of heaps, as switch_heap */
+    /* relaxed: under the lock of the list of heaps, as switch_heap */
+    uint32_t now = ouroi_atomic_load_relaxed(&ouroi_tracing_now);
     if (now == OUROI_TRACING_SAMPLED && mean() < LISTS_LEAST)
         now = OUROI_TRACING_ALL;
     ouroi_atomic_store_relaxed(&heap->tracing, now); /* relaxed: the caller's thread uses it next */

@@ -366,9 +366,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             operate(&reader, code);
         check(collects_all);
     }
-    turn.ends = true;
     ouro_blocking_begin();
     pthread_mutex_lock(&lock);
+    turn.ends = true;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
     pthread_join(other, NULL);
