@@ -186,7 +186,7 @@ static int refuse(void *at, size_t bytes, bool access)
 static void test_no_guards_to_be_had(void **state)
 {
     (void)state;
-    struct ouroi_os real = ouroi_os;
+    int (*real)(void *at, size_t bytes, bool access) = ouroi_os.protect;
     ouroi_os.protect = refuse;
     make_blocks();
     for (size_t i = 0; i < BLOCKS; i++) {
@@ -197,13 +197,13 @@ static void test_no_guards_to_be_had(void **state)
     char *p = ouro_malloc(100000);
     assert_non_null(p);
     assert_false(ouroi_run_find(p)->guarded);
-    ouroi_os = real;
+    ouroi_os.protect = real;
     ouro_free(p);
     make_blocks();
     ouroi_os.protect = refuse; /* and now what is guarded cannot be opened */
     free_blocks();
     make_blocks();
-    ouroi_os = real;
+    ouroi_os.protect = real;
     free_blocks();
 }
 
