@@ -38,9 +38,11 @@ struct ouroi_run {
     uint32_t slices;           /* huge: slices of address space, at most UINT32_MAX */
     uint8_t kind;
     uint8_t node;
-    uint8_t size_class; /* a pool's */
-    uint8_t zero : 1;   /* whether its memory was zero when it was handed out */
-    uint8_t nodes : 1;  /* holds tracked objects: its slices have states */
+    uint8_t size_class;  /* a pool's */
+    uint8_t zero : 1;    /* whether its memory was zero when it was handed out */
+    uint8_t nodes : 1;   /* holds tracked objects: its slices have states */
+    uint8_t guarded : 1; /* its last page is out of reach, as long as it is handed out (hardened heap) */
+    uint8_t asleep : 1;  /* all of it is */
 };
 
 /* What every descriptor of a pool or block that belongs to a first-class heap ends with. */

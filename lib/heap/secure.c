@@ -1,24 +1,33 @@
 /* heap/secure.c: the hardened heap of OURO_SECURE=1. Every block has a header and a tail that tell damage, free blocks lie in
  * no list that a program could write to, freed memory is poisoned, kept aside for a while, and looked at before its reuse.
+ * Large blocks end in a page that nobody can touch; of small blocks a random sample has its end at such a page,
+ * and is out of reach altogether from its free until it leaves the quarantine.
  *
- * Owns        its pools, a bit map each of the blocks that are taken; the quarantine.
+ * Owns        its pools, a bit map each of the blocks that are taken; the quarantine; the samples, each a run of one slice.
  * Invariants  a block's bit is set from its allocation until it leaves the quarantine;
  *             a living block's header is { size ^ secret, LIVE(p) }, a quarantined one's { size ^ secret, DEAD(p) };
- *             the bytes from the end of a living block to the end of its slot are TAIL, all of a quarantined one POISON.
+ *             the bytes from the end of a living block to the end of its slot are TAIL, all of a quarantined one POISON;
+ *             a run's guard is opened again before the run is given back. Where the kernel refuses one, or GUARDS are
+ *             there, there is none.
  * Sync        one lock, rank SECURE: this heap is for finding errors, not for speed.
- * Source      the ideas are those of hardened_malloc (Micay) and of the quarantine of AddressSanitizer (Serebryany 2012).
+ * Source      the ideas are those of hardened_malloc (Micay), of the quarantine of AddressSanitizer (Serebryany 2012), and of
+ *             sampled guarded blocks: GWP-ASan (Serebryany et al. 2023).
  */
 #include "heap/internal.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 enum {
     HEADER_BYTES = 16,
     TAIL_BYTES = 16, /* at least so many after a block */
     TAIL = 0xa5,
-    POISON = 0xde,     /* even: in an object's header it says free */
-    QUARANTINE = 1024, /* blocks */
-    BITMAP_WORDS = 64, /* 4096 blocks at most */
+    POISON = 0xde,       /* even: in an object's header it says free */
+    QUARANTINE = 1024,   /* blocks */
+    BITMAP_WORDS = 64,   /* 4096 blocks at most */
+    SAMPLE_EVERY = 1024, /* small blocks, in the mean */
+    SAMPLES = 64,        /* at a time */
+    GUARDS = 8192,       /* at a time: each makes two mappings more, of which the kernel allows 65530 by default */
 };
 #define QUARANTINE_BYTES ((size_t)16 << 20)
 
@@ -40,6 +49,8 @@ static struct freed quarantine[QUARANTINE];
 static unsigned quarantine_first, quarantine_count;
 static size_t quarantine_bytes;
 static struct ouroi_ledger ledger;
+static unsigned samples, guards; /* samples in quarantine too */
+static unsigned unsampled;       /* blocks before the next sample */
 
 static uint64_t live_mark(const void *p)
 {
@@ -68,7 +79,7 @@ static void slot_of(const void *p, const struct ouroi_run *run, char **start, ch
 {
     if (run->kind != OUROI_RUN_POOL) {
         *start = (char *)run->start;
-        *end = *start + run->bytes;
+        *end = *start + run->bytes - (run->guarded ? ouroi_machine.page_bytes : 0);
         return;
     }
     const struct ouroi_pool *pool = (const struct ouroi_pool *)run;
@@ -82,6 +93,43 @@ static bool is_filled(const char *from, const char *to, unsigned char with)
         if ((unsigned char)*from != with)
             return false;
     return true;
+}
+
+/* Under a limit of data the page would be counted as gone, and, where the limit is reached, could not be had again. */
+static bool is_data_limited(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
+}
+
+static void guard(struct ouroi_run *run)
+{
+    size_t page = ouroi_machine.page_bytes;
+    run->guarded = guards < GUARDS && !is_data_limited() &&
+                   ouroi_os.protect((void *)(run->start + run->bytes - page), page, false) == 0;
+    guards += run->guarded;
+}
+
+static bool is_in_guard(const void *p, const struct ouroi_run *run)
+{
+    return run->guarded && (uintptr_t)p - run->start >= run->bytes - ouroi_machine.page_bytes;
+}
+
+/* Makes all of a run usable again. False: the kernel will not. */
+static bool open_run(struct ouroi_run *run)
+{
+    if (!run->guarded)
+        return true;
+    if (ouroi_os.protect((void *)run->start, run->bytes, true) != 0)
+        return false;
+    run->guarded = run->asleep = 0;
+    guards--;
+    return true;
+}
+
+static bool is_sample(const struct ouroi_run *run)
+{
+    return run->kind == OUROI_RUN_LARGE && run->slices == 1; /* what is large by its size has more */
 }
 
 /* Bit maps of pools that are no more, linked by their first word. */
@@ -183,10 +231,51 @@ static void set_inner_slice(const void *p, struct ouroi_run *run, struct ouroi_r
         ouroi_slices_set(slice, 1, value);
 }
 
+/* Runs that the kernel would not open: a limit came after the guard. */
+static struct ouroi_run *stuck;
+
+static void free_run(struct ouroi_run *run)
+{
+    if (run->kind == OUROI_RUN_HUGE) {
+        guards -= run->guarded;
+    } else if (!open_run(run)) {
+        ouroi_run_member(run)->next = stuck;
+        stuck = run;
+        return;
+    }
+    samples -= is_sample(run);
+    ouroi_run_member(run)->next = NULL;
+    ouroi_large_free(run);
+}
+
 static void free_large(const void *p, struct ouroi_run *run)
 {
+    struct ouroi_run *again = stuck;
     set_inner_slice(p, run, NULL);
-    ouroi_large_free(run);
+    free_run(run);
+    if (again != NULL && again == stuck) {
+        stuck = ouroi_run_member(again)->next;
+        free_run(again);
+    }
+}
+
+/* A small block whose end is at a guard, where it is the turn of one; else NULL. */
+static char *take_sample(size_t lead, size_t size)
+{
+    size_t page = ouroi_machine.page_bytes, bytes = ouroi_align_up(lead + size, page) + page;
+    if (unsampled > 0) {
+        unsampled--;
+        return NULL;
+    }
+    unsampled = (unsigned)(ouroi_random_next(&random_state) % (2 * SAMPLE_EVERY));
+    if (samples == SAMPLES || bytes > OUROI_SLICE_BYTES)
+        return NULL;
+    char *start = ouroi_large_alloc(bytes, lead, false);
+    if (start == NULL)
+        return NULL;
+    samples++;
+    guard(ouroi_run_find(start));
+    return start;
 }
 
 /* Lets the oldest quarantined block go, after a look at it. */
@@ -198,7 +287,7 @@ static void leave_quarantine(void)
     quarantine_count--;
     quarantine_bytes -= freed.size;
     slot_of(freed.p, freed.run, &start, &end);
-    if (!is_filled(freed.p, end, POISON) || header_of(freed.p)->mark != dead_mark(freed.p))
+    if (!freed.run->asleep && (!is_filled(freed.p, end, POISON) || header_of(freed.p)->mark != dead_mark(freed.p)))
         report("write after free", freed.p, freed.run);
     if (freed.run->kind != OUROI_RUN_POOL) {
         free_large(freed.p, freed.run);
@@ -225,10 +314,17 @@ __attribute__((destructor)) static void check_quarantine(void)
         struct freed freed = quarantine[(quarantine_first + i) % QUARANTINE];
         char *start, *end;
         slot_of(freed.p, freed.run, &start, &end);
-        if (!is_filled(freed.p, end, POISON))
+        if (!freed.run->asleep && !is_filled(freed.p, end, POISON))
             report("write after free", freed.p, freed.run);
     }
     ouroi_lock_release(&lock);
+}
+
+static void start_secret(void)
+{
+    int local;
+    secret = random_state = ouroi_os.now_ns() * 0x9e3779b97f4a7c15u ^ (uintptr_t)&local;
+    unsampled = (unsigned)(ouroi_random_next(&random_state) % (2 * SAMPLE_EVERY));
 }
 
 static void *alloc_noted(size_t alignment, size_t size, const struct ouroi_site *site, size_t asked)
@@ -240,10 +336,14 @@ static void *alloc_noted(size_t alignment, size_t size, const struct ouroi_site 
     size_t small = ouroi_class_aligned(lead, bytes);
     ouroi_lock_acquire(&lock);
     if (secret == 0)
-        secret = random_state = ouroi_os.now_ns() * 0x9e3779b97f4a7c15u ^ (uintptr_t)&bytes;
+        start_secret();
     char *start;
     for (;;) {
-        start = small != 0 ? take_small(ouroi_class_of(small)) : ouroi_large_alloc(bytes, lead, false);
+        start = small == 0 ? ouroi_large_alloc(bytes + ouroi_machine.page_bytes, lead, false) : take_sample(lead, size);
+        if (small != 0 && start == NULL)
+            start = take_small(ouroi_class_of(small));
+        if (start != NULL && small == 0)
+            guard(ouroi_run_find(start));
         if (start != NULL || quarantine_count == 0)
             break;
         while (quarantine_count > 0)
@@ -254,13 +354,16 @@ static void *alloc_noted(size_t alignment, size_t size, const struct ouroi_site 
     ouroi_lock_release(&lock);
     if (start == NULL)
         return NULL;
+    struct ouroi_run *run = ouroi_run_find(start);
     char *p = start + lead, *slot, *end;
-    slot_of(start, ouroi_run_find(start), &slot, &end);
+    slot_of(start, run, &slot, &end);
+    if (is_sample(run) && run->guarded)
+        p = (char *)ouroi_align_down((uintptr_t)end - size, lead);
     *header_of(p) = (struct header){ size ^ secret, live_mark(p) };
     if (small != 0)
         memset(p, POISON, size);
     else
-        set_inner_slice(p, ouroi_run_find(start), ouroi_run_find(start));
+        set_inner_slice(p, run, run);
     memset(p + size, TAIL, (size_t)(end - p) - size);
     return p;
 }
@@ -317,8 +420,12 @@ static size_t check_living(const void *p, const struct ouroi_run *run, const cha
     char *start, *end;
     char line[64];
     slot_of(p, run, &start, &end);
+    if (run->asleep) {
+        ouroi_format(line, sizeof line, "%s of a freed block", what);
+        report(line, p, run);
+    }
     const struct header *header = header_of(p);
-    bool inside = (uintptr_t)p % OUROI_ALIGN == 0 && (const char *)header >= start;
+    bool inside = (uintptr_t)p % OUROI_ALIGN == 0 && (const char *)header >= start && !is_in_guard(header, run);
     if (inside && header->mark == dead_mark(p)) {
         ouroi_format(line, sizeof line, "%s of a freed block", what);
         report(line, p, run);
@@ -342,6 +449,8 @@ void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
     if (sized && have != size)
         report("free with a size that it was not allocated with", p, run);
     char *start, *end;
+    if (run->kind == OUROI_RUN_LARGE && !is_sample(run))
+        open_run(run); /* poison will tell */
     slot_of(p, run, &start, &end);
     ouroi_traced_forget(&ledger, run, p);
     header_of(p)->mark = dead_mark(p);
@@ -349,6 +458,8 @@ void ouroi_secure_free(void *p, struct ouroi_run *run, size_t size, bool sized)
         free_large(p, run);
     } else {
         memset(p, POISON, (size_t)(end - (char *)p));
+        if (is_sample(run) && run->guarded)
+            run->asleep = ouroi_os.protect(start, (size_t)(end - start), false) == 0;
         size_t bytes = (size_t)(end - start);
         while (quarantine_count > 0 && (quarantine_count == QUARANTINE || quarantine_bytes + bytes > QUARANTINE_BYTES))
             leave_quarantine();
@@ -377,7 +488,7 @@ void *ouroi_secure_realloc(void *p, struct ouroi_run *run, size_t size)
     char *start, *end;
     slot_of(p, run, &start, &end);
     size_t room = (size_t)(end - (char *)p);
-    if (size <= room - TAIL_BYTES && (size >= room / 2 || room <= 128)) {
+    if (size + TAIL_BYTES <= room && (size >= room / 2 || room <= 128)) {
         header_of(p)->size = size ^ secret;
         if (size > old && run->kind == OUROI_RUN_POOL)
             memset((char *)p + old, POISON, size - old);
