@@ -280,8 +280,8 @@ void ouroi_traced_drop(struct ouroi_ledger *ledger, struct ouroi_traced_record r
 
 void ouroi_traced_heap_begins(struct ouroi_heap *heap)
 {
-    uint32_t now = ouroi_atomic_load_relaxed(
-        &ouroi_tracing_now); /* relaxed: under the lock of the list of heaps, as switch_heap */
+    /* relaxed: under the lock of the list of heaps, as switch_heap */
+    uint32_t now = ouroi_atomic_load_relaxed(&ouroi_tracing_now);
     if (now == OUROI_TRACING_SAMPLED && mean() < LISTS_LEAST)
         now = OUROI_TRACING_ALL;
     ouroi_atomic_store_relaxed(&heap->tracing, now); /* relaxed: the caller's thread uses it next */
@@ -301,8 +301,8 @@ int ouroi_tracing_switch(enum ouroi_tracing tracing, size_t sample_bytes)
     if (ouroi_heap_start() != 0)
         return -1;
     uint32_t of_heaps = tracing == OUROI_TRACING_SAMPLED && sample_bytes < LISTS_LEAST ? OUROI_TRACING_ALL : tracing;
-    /* relaxed, these three: see ouroi_traced_mode */
     if (tracing != OUROI_TRACING_OFF) {
+        /* relaxed, these three: see ouroi_traced_mode */
         ouroi_atomic_store_relaxed(&mean_now, sample_bytes);
         ouroi_atomic_fetch_add_relaxed(&ouroi_tracing_epoch, 1);
     }
