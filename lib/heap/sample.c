@@ -106,7 +106,8 @@ void ouroi_sample_offer(struct ouroi_heap *heap, struct ouroi_pool *pool, uint32
         cut = n == 0 ? link : cut;
         chosen[n++] = *link;
     }
-    last_of(chosen[0])->next = pool->later;
+    if (pool->later != NULL)
+        last_of(chosen[0])->next = pool->later;
     OUROI_OWNED_SET(&pool->later, chosen[0]);
     OUROI_OWNED_SET(cut, NULL);
     while (found > 0 && sampler->classes[c].depth < MARKS)
@@ -153,7 +154,8 @@ void ouroi_sample_freed(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t
         return;
     struct ouroi_block *block = pool->source.free;
     sampler->classes[c].marks[sampler->classes[c].depth++] = block;
-    last_of(block)->next = pool->later;
+    if (pool->later != NULL)
+        last_of(block)->next = pool->later;
     OUROI_OWNED_SET(&pool->later, block);
     OUROI_OWNED_SET(&pool->source.free, NULL);
 }
@@ -180,9 +182,10 @@ bool ouroi_sample_take(struct ouroi_heap *heap, struct ouroi_pool *pool, size_t 
     ouroi_pool_rearm(pool, left);
     uint32_t depth = --sampler->classes[c].depth;
     struct ouroi_block *next = depth > 0 ? sampler->classes[c].marks[depth - 1] : NULL, *last = block;
-    while (last->next != next)
+    while (next != NULL && last->next != next)
         last = last->next;
-    last->next = NULL;
+    if (next != NULL)
+        last->next = NULL;
     OUROI_OWNED_SET(&pool->source.free, block);
     OUROI_OWNED_SET(&pool->later, next);
     return true;

@@ -309,8 +309,8 @@ int ouroi_tracing_switch(enum ouroi_tracing tracing, size_t sample_bytes)
     if (ouroi_heap_start() != 0)
         return -1;
     uint32_t of_heaps = tracing == OUROI_TRACING_SAMPLED && sample_bytes < LISTS_LEAST ? OUROI_TRACING_ALL : tracing;
-    /* relaxed, these three: see ouroi_traced_mode */
     if (tracing != OUROI_TRACING_OFF) {
+        /* relaxed, these three: see ouroi_traced_mode */
         ouroi_atomic_store_relaxed(&mean_now, sample_bytes);
         ouroi_atomic_fetch_add_relaxed(&ouroi_tracing_epoch, 1);
     }
