@@ -5,8 +5,9 @@
  * summed by traceback; it names functions, files and lines when it is first asked for names, which can be in another
  * process and on another machine: see ouro_snapshot_dump.
  *
- * Sizes are those asked for; an object's is its instance and its items. When sampled, each block that was recorded stands
- * for those that were not: sizes and counts are estimates without bias.
+ * Sizes are those asked for; an object's is its instance and its items. When sampled, a block of b bytes (its size class's,
+ * if it is small) is recorded with the chance 1 - exp(-b / sample_bytes), and stands for as many: sizes and counts are divided
+ * by that, and are estimates without bias.
  * Frames are return addresses less one, innermost first, and may begin inside this library. What is said by line, file or
  * function is said of the first frame outside it and its headers; where functions were inlined there, of the innermost.
  */
@@ -23,7 +24,7 @@
 extern "C" {
 #endif
 
-/* Begins to record, up to max_frames frames a block (1 to 4096). sample_bytes 0: every allocation; else one for that many
+/* Begins to record, up to max_frames frames a block (1 to 4096; of more than 256, 256 are kept). sample_bytes 0: every allocation; else one for that many
  * bytes on average. While tracing already: 0, and nothing changes. Threads: any.
  * Errors: -1 with EINVAL (max_frames), ENOMEM. */
 OURO_ATTR_EXPORT int ouro_trace_start(unsigned max_frames, size_t sample_bytes);
