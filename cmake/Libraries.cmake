@@ -31,7 +31,7 @@ set(ouro_public_include
 # linked wholly statically, without it.
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(OURO_HWLOC REQUIRED hwloc>=2.0)
-# libdw and zlib, for snapshots: their headers alone; both are opened when names or a profile are asked for (docs/decisions/0012).
+# libdw and zlib, for snapshots: their headers alone; both are opened when names or a profile are asked for (docs/decisions/0010).
 pkg_check_modules(OURO_LIBDW REQUIRED libdw)
 pkg_check_modules(OURO_ZLIB REQUIRED zlib)
 set(ouro_hwloc_link -Wl,--push-state,--no-as-needed ${OURO_HWLOC_LINK_LIBRARIES} -Wl,--pop-state)
