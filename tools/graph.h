@@ -29,7 +29,7 @@ struct graph_page; /* objects of 32 KiB of address space */
 
 struct graph {
     uint64_t pid, time, pause_ns;
-    char *library, *program;
+    char *writer, *program;
     struct graph_type *types;
     size_t type_count;
     struct graph_shape *shapes;

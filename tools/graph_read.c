@@ -193,8 +193,8 @@ static void take_info(struct reader *reader)
     graph->pid = take_number(reader);
     graph->time = take_number(reader);
     graph->pause_ns = take_number(reader);
-    free(graph->library);
-    graph->library = take_text(reader);
+    free(graph->writer);
+    graph->writer = take_text(reader);
     free(graph->program);
     graph->program = take_text(reader);
 }
@@ -509,7 +509,7 @@ struct graph *graph_parse(const uint8_t *bytes, size_t size, const char **proble
         return NULL;
     struct graph *graph = tool_alloc_zero(1, sizeof *graph);
     struct reader reader = { .graph = graph };
-    graph->library = printable(NULL, 0);
+    graph->writer = printable(NULL, 0);
     graph->program = printable(NULL, 0);
     each_chunk(&reader, bytes, size, "INFO", take_info);
     each_chunk(&reader, bytes, size, "TYPE", take_types);
@@ -585,7 +585,7 @@ void graph_free(struct graph *graph)
         free(graph->types[i].name);
     free(graph->types);
     free(graph->shapes);
-    free(graph->library);
+    free(graph->writer);
     free(graph->program);
     free(graph->shape);
     free(graph->outside);

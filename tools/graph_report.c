@@ -402,7 +402,7 @@ int graph_print_json(const struct graph_report *report)
     printf("{\n  \"schema\": 1, \"program\": ");
     graph_json_text(stdout, graph->program);
     printf(", \"library\": ");
-    graph_json_text(stdout, graph->library);
+    graph_json_text(stdout, graph->writer);
     printf(", \"pid\": %" PRIu64 ", \"time\": %" PRIu64 ", \"pause_ns\": %" PRIu64 ",\n  \"objects\": %" PRIu32
            ", \"references\": %" PRIu32 ", \"dangling\": %" PRIu64 ", \"roots\": %" PRIu64,
            graph->pid, graph->time, graph->pause_ns, graph->count, graph->edge_count, graph->dangling, roots);

@@ -92,10 +92,10 @@ static bool add_library(struct process *process, uint64_t at)
         free(library); /* it has not started yet */
         return true;
     }
-    page->library[sizeof page->library - 1] = page->library_version[sizeof page->library_version - 1] = '\0';
+    page->lib[sizeof page->lib - 1] = page->lib_version[sizeof page->lib_version - 1] = '\0';
     if (page->version != OUROI_PAGE_VERSION || page->bytes < sizeof *page) {
         tool_error("%s in process %d is of version %s, whose memory this version of the tool (%s) cannot read",
-                   page->library, (int)process->pid, page->library_version, OURO_VERSION_STRING);
+                   page->lib, (int)process->pid, page->lib_version, OURO_VERSION_STRING);
         free(library);
         return false;
     }
@@ -103,7 +103,7 @@ static bool add_library(struct process *process, uint64_t at)
         free(library);
         return true;
     }
-    process->library[process->libraries++] = library;
+    process->lib[process->libraries++] = library;
     return true;
 }
 
@@ -156,18 +156,18 @@ bool process_open(struct process *process, pid_t pid)
 void process_close(struct process *process)
 {
     for (size_t i = 0; i < process->libraries; i++)
-        free(process->library[i]);
+        free(process->lib[i]);
     process->libraries = 0;
 }
 
 const char *process_library_name(const struct process_library *library)
 {
-    return library->page.library;
+    return library->page.lib;
 }
 
 const char *process_library_version(const struct process_library *library)
 {
-    return library->page.library_version;
+    return library->page.lib_version;
 }
 
 bool process_kernel(const struct process *process, struct process_kernel *kernel)

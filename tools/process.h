@@ -18,7 +18,7 @@ struct process {
     pid_t pid;
     char name[32]; /* the kernel's */
     size_t libraries;
-    struct process_library *library[PROCESS_LIBRARIES];
+    struct process_library *lib[PROCESS_LIBRARIES];
 };
 
 /* Finds our libraries in the process. False, with a message: there is no such process, it may not be looked into, there is

@@ -358,7 +358,7 @@ uint64_t process_quantile(const struct process_durations *durations, unsigned pe
 
 bool process_read(const struct process *process, size_t library, struct process_figures *figures)
 {
-    const struct ouroi_page *page = &process->library[library]->page;
+    const struct ouroi_page *page = &process->lib[library]->page;
     struct reading reading = { .process = process, .page = page, .figures = figures };
     memset(figures, 0, sizeof *figures);
     uint64_t sizes[PROCESS_CLASSES];

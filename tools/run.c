@@ -47,7 +47,7 @@ static const char help[] =
     "snapshots are written at exit(); a program that ends by a signal or _exit() leaves none.\n";
 
 struct request {
-    const char *library, *output;
+    const char *lib, *output;
     char *trace;
     bool stats, json, secure, quiet;
     char **program;
@@ -105,7 +105,7 @@ static int parse(int argc, char **argv, struct request *request)
             request->quiet = true;
             break;
         case LIBRARY:
-            request->library = optarg;
+            request->lib = optarg;
             break;
         case 'h':
             exit(tool_help(help));
@@ -414,9 +414,9 @@ int ouro_cmd_run(int argc, char **argv)
         free(request.trace);
         return rc;
     }
-    char *library = request.library != NULL ? realpath(request.library, NULL) : library_find("libouro_malloc", ".so");
+    char *library = request.lib != NULL ? realpath(request.lib, NULL) : library_find("libouro_malloc", ".so");
     if (library == NULL)
-        return tool_fail("%s is not there", request.library != NULL ? request.library : "libouro_malloc.so");
+        return tool_fail("%s is not there", request.lib != NULL ? request.lib : "libouro_malloc.so");
     char *folder = request.stats ? make_folder() : NULL;
     if (request.stats && folder == NULL)
         return TOOL_FAILED;

@@ -61,7 +61,7 @@ void frame_table_end(struct frame_table *table)
 size_t names_shown(const struct frame_names *names)
 {
     size_t count = names->count;
-    while (count > 0 && names->symbols[names->count - count].library)
+    while (count > 0 && names->symbols[names->count - count].own)
         count--;
     return count;
 }

@@ -49,7 +49,7 @@ struct reading {
 
 struct top {
     struct process process;
-    size_t library;
+    size_t lib;
     struct reading last, now;
     bool has_last;
 };
@@ -59,7 +59,7 @@ static bool take(struct top *top)
 {
     struct reading *now = &top->now;
     now->at_ns = tool_now_ns();
-    return process_kernel(&top->process, &now->kernel) && process_read(&top->process, top->library, &now->figures) &&
+    return process_kernel(&top->process, &now->kernel) && process_read(&top->process, top->lib, &now->figures) &&
            (!top->has_last || now->kernel.started_ticks == top->last.kernel.started_ticks);
 }
 
@@ -80,7 +80,7 @@ static uint64_t sum(const uint64_t *of)
 
 static void show_head(const struct top *top, FILE *out)
 {
-    const struct process_library *library = top->process.library[top->library];
+    const struct process_library *library = top->process.lib[top->lib];
     time_t now = time(NULL);
     struct tm local;
     char clock[16] = "";
@@ -301,7 +301,7 @@ struct request {
     double interval;
     uint64_t count; /* 0: for ever */
     bool batch, once;
-    const char *library;
+    const char *lib;
     pid_t pid;
 };
 
@@ -339,7 +339,7 @@ static int parse(int argc, char **argv, struct request *request)
             request->once = true;
             break;
         case LIBRARY:
-            request->library = optarg;
+            request->lib = optarg;
             break;
         case 'h':
             exit(tool_help(help));
@@ -360,8 +360,8 @@ static int parse(int argc, char **argv, struct request *request)
 static bool choose_library(struct top *top, const char *name)
 {
     for (size_t i = 0; name != NULL && i < top->process.libraries; i++) {
-        if (strcmp(process_library_name(top->process.library[i]), name) == 0) {
-            top->library = i;
+        if (strcmp(process_library_name(top->process.lib[i]), name) == 0) {
+            top->lib = i;
             return true;
         }
     }
@@ -409,7 +409,7 @@ int ouro_cmd_top(int argc, char **argv)
         return rc;
     if (!process_open(&top.process, request.pid))
         return TOOL_FAILED;
-    if (!choose_library(&top, request.library)) {
+    if (!choose_library(&top, request.lib)) {
         rc = TOOL_FAILED;
     } else if (request.once) {
         if (take(&top))

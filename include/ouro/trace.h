@@ -131,7 +131,7 @@ OURO_ATTR_EXPORT void ouro_snapshot_get_info(const ouro_snapshot *snapshot, ouro
 typedef struct {
     const char *function, *file;
     unsigned line;
-    bool library;       /* code of this library */
+    bool own;           /* code of this library */
     const char *module; /* path, NULL: in none */
     uint64_t offset;    /* in the module: the address less where it was loaded */
 } ouro_trace_symbol;

@@ -31,8 +31,8 @@ __attribute__((constructor(102))) static void describe(void)
         return;
     page->version = OUROI_PAGE_VERSION;
     page->bytes = sizeof *page;
-    memcpy(page->library, OUROI_LIBRARY, sizeof OUROI_LIBRARY);
-    memcpy(page->library_version, OURO_VERSION_STRING, sizeof OURO_VERSION_STRING);
+    memcpy(page->lib, OUROI_LIBRARY, sizeof OUROI_LIBRARY);
+    memcpy(page->lib_version, OURO_VERSION_STRING, sizeof OURO_VERSION_STRING);
     ouroi_arena_describe(&page->arena);
     ouroi_pool_describe(&page->pool);
     ouroi_heap_describe(&page->heap);

@@ -60,7 +60,7 @@ void ouroi_stats_add_section(struct ouroi_stats_section *section);
 struct ouroi_page {
     uint64_t magic; /* 0: the library has not started */
     uint32_t version, bytes;
-    char library[16], library_version[16];
+    char lib[16], lib_version[16];
     struct ouroi_arena_view arena;
     struct ouroi_pool_view pool;
     struct ouroi_heap_view heap;

@@ -44,7 +44,7 @@ int ouroi_names_places(ouro_snapshot *snapshot)
     for (size_t i = 0; i < snapshot->address_count; i++) {
         uint64_t address = snapshot->addresses[i];
         snapshot->places[i].module = ouroi_modules_find(snapshot, address);
-        snapshot->places[i].library = address >= snapshot->library_start && address < snapshot->library_end;
+        snapshot->places[i].ours = address >= snapshot->library_start && address < snapshot->library_end;
     }
     snapshot->places_known = true;
     return 0;
@@ -169,7 +169,7 @@ int ouroi_names_of(ouro_snapshot *snapshot, uint32_t address)
 uint32_t ouroi_names_first_outside(const ouro_snapshot *snapshot, const struct ouroi_trace *trace)
 {
     uint32_t i = 0;
-    while (i < trace->frames && snapshot->places[snapshot->frames[trace->first + i]].library)
+    while (i < trace->frames && snapshot->places[snapshot->frames[trace->first + i]].ours)
         i++;
     return i;
 }
@@ -220,7 +220,7 @@ size_t ouro_snapshot_symbols(ouro_snapshot *snapshot, const void *frame, ouro_tr
         symbols[i] = (ouro_trace_symbol){ .function = name->function,
                                           .file = name->file,
                                           .line = name->line,
-                                          .library = place->library || i < place->own,
+                                          .own = place->ours || i < place->own,
                                           .module = module != NULL ? module->path : NULL,
                                           .offset = (uintptr_t)frame - (module != NULL ? module->bias : 0) };
     }

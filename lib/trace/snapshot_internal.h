@@ -108,7 +108,7 @@ struct ouroi_place {
     uint32_t first_name; /* the innermost */
     uint32_t names;      /* 0: not looked up yet */
     uint32_t own;        /* of the names, from the innermost: of this library's headers, or to be passed over */
-    bool library;        /* code of this library */
+    bool ours;           /* code of this library */
 };
 #define OUROI_NO_MODULE UINT32_MAX
 

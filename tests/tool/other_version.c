@@ -9,8 +9,8 @@
 struct ouroi_page ouroi_page = { .magic = OUROI_PAGE_MAGIC,
                                  .version = OUROI_PAGE_VERSION + 1,
                                  .bytes = sizeof(struct ouroi_page),
-                                 .library = "libouro",
-                                 .library_version = "99.1.2" };
+                                 .lib = "libouro",
+                                 .lib_version = "99.1.2" };
 __asm__(".pushsection .note.ouroboros, \"a\", %note\n"
         "    .balign 4\n"
         "    .long 2f - 1f, 4f - 3f, 1\n"

@@ -20,15 +20,15 @@ class Program(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        cls.library = os.path.join(cls.folder.name, "nothing.so")
-        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", cls.library, "/dev/null"], check=True)
+        cls.lib = os.path.join(cls.folder.name, "nothing.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", cls.lib, "/dev/null"], check=True)
 
     @classmethod
     def tearDownClass(cls):
         cls.folder.cleanup()
 
     def run_it(self, *args, **changes):
-        return ouro("run", "--library", self.library, *args, **changes)
+        return ouro("run", "--library", self.lib, *args, **changes)
 
     def test_status_is_the_programs(self):
         for status in (0, 1, 7, 255):
@@ -61,12 +61,12 @@ class Program(unittest.TestCase):
         result = self.run_it("-q", "--secure", "--trace=7:512k", "-o", "x.%p.y", "sh", "-c",
                              "echo $$ $OURO_THP $OURO_SECURE $OURO_TRACE $OURO_TRACE_FILE $LD_PRELOAD", OURO_THP="never",
                              LD_PRELOAD="")
-        self.assertEqual(result.stdout.split()[1:], ["never", "1", "7:524288", "x.%p.y", self.library])
+        self.assertEqual(result.stdout.split()[1:], ["never", "1", "7:524288", "x.%p.y", self.lib])
         self.assertEqual(result.stderr, "ouro: no snapshot of sh: it is linked statically, or privileged, or did not end"
                          " by exit()\n")
 
     def test_sigterm_is_passed_on(self):
-        child = subprocess.Popen([TOOL, "run", "--library", self.library, "-q", "sh", "-c",
+        child = subprocess.Popen([TOOL, "run", "--library", self.lib, "-q", "sh", "-c",
                                   "trap 'exit 33' TERM; echo ready; while :; do sleep 0.05; done"],
                                  env=environment(), stdout=subprocess.PIPE, text=True)
         self.addCleanup(child.kill)

@@ -15,7 +15,7 @@ static void check_symbol(const ouro_trace_symbol *symbol, const char *function, 
 {
     assert_string_equal(symbol->function, function);
     assert_int_equal(symbol->line, line);
-    assert_false(symbol->library);
+    assert_false(symbol->own);
     if (line == 0) {
         assert_null(symbol->file);
         return;
@@ -182,7 +182,7 @@ static void own_code_is_the_library(void **state)
     ouro_snapshot *snapshot = snapshot_of(&mixed);
     ouro_trace_symbol symbol;
     assert_int_not_equal(ouro_snapshot_symbols(snapshot, mixed.frames[0], &symbol, 1), 0);
-    assert_true(symbol.library);
+    assert_true(symbol.own);
     const ouro_trace_stat *stats;
     assert_int_equal(ouro_snapshot_statistics(snapshot, OURO_BY_FUNCTION, &stats), 1);
     assert_string_equal(stats->function, "known_middle");
@@ -201,7 +201,7 @@ static void own_headers_are_the_library(void **state)
     assert_string_equal(symbols[0].function, "make");
     assert_string_equal(symbols[0].file, "/usr/include/ouro/object.h");
     assert_int_equal(symbols[0].line, 9);
-    assert_true(symbols[0].library);
+    assert_true(symbols[0].own);
     check_symbol(&symbols[1], "known_maker", known->lines[KNOWN_MAKER]);
     const ouro_trace_stat *stats;
     assert_int_equal(ouro_snapshot_statistics(snapshot, OURO_BY_LINE, &stats), 1);

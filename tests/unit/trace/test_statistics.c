@@ -290,9 +290,9 @@ static void skips(void **state)
     assert_int_equal(stats->frame_count, 3);
     ouro_trace_symbol symbol;
     assert_int_equal(ouro_snapshot_symbols(filtered, mixed.frames[0], &symbol, 1), 1);
-    assert_true(symbol.library);
+    assert_true(symbol.own);
     assert_int_equal(ouro_snapshot_symbols(filtered, mixed.frames[1], &symbol, 1), 1);
-    assert_false(symbol.library);
+    assert_false(symbol.own);
     ouro_snapshot_free(filtered);
 }
 
