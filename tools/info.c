@@ -148,7 +148,7 @@ static void show_nodes(void)
 {
     char text[256], path[96];
     const char *nodes = first_line("/sys/devices/system/node/has_memory", text, sizeof text);
-    line("NUMA nodes", "%s", nodes != NULL ? nodes : "unknown");
+    line("NUMA nodes", "with memory: %s", nodes != NULL ? nodes : "unknown");
     for (int node = 0; nodes != NULL && strpbrk(nodes, ",-") != NULL && node < 64; node++) {
         char row[256], name[24];
         unsigned long long kib = 0;
