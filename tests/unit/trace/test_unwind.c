@@ -14,6 +14,12 @@
 
 #include "trace/unwind.h"
 
+/* Bytes of a function. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { FUNCTION_MOST = 4096 };
+#else
+enum { FUNCTION_MOST = 512 };
+#endif
 enum { MOST = 64 };
 static void *frames[MOST];
 static size_t count;
@@ -28,7 +34,7 @@ static __attribute__((noinline)) void look(void)
 static bool has(void *function)
 {
     for (size_t i = 0; i < count; i++)
-        if ((uintptr_t)frames[i] - (uintptr_t)function < 512)
+        if ((uintptr_t)frames[i] - (uintptr_t)function < FUNCTION_MOST)
             return true;
     return false;
 }
