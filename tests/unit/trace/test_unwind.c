@@ -14,45 +14,46 @@
 
 #include "trace/unwind.h"
 
-/* Bytes of a function. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { FUNCTION_MOST = 4096 };
-#else
-enum { FUNCTION_MOST = 512 };
-#endif
 enum { MOST = 64 };
 static void *frames[MOST];
 static size_t count;
 
-static __attribute__((noinline)) void look(void)
+/* A function in a section of its own, whose ends the linker names. */
+#define KNOWN(name)                                                              \
+    extern const char __start_of_##name[] __attribute__((visibility("hidden"))), \
+        __stop_of_##name[] __attribute__((visibility("hidden")));                \
+    static __attribute__((noinline, section("of_" #name)))
+#define HAS(name) has(__start_of_##name, __stop_of_##name)
+
+KNOWN(look) void look(void)
 {
     uint64_t hash;
     count = ouroi_unwind(frames, MOST, &hash);
     __asm__ __volatile__("" ::: "memory");
 }
 
-static bool has(void *function)
+static bool has(const void *begin, const void *end)
 {
     for (size_t i = 0; i < count; i++)
-        if ((uintptr_t)frames[i] - (uintptr_t)function < FUNCTION_MOST)
+        if ((uintptr_t)frames[i] >= (uintptr_t)begin && (uintptr_t)frames[i] < (uintptr_t)end)
             return true;
     return false;
 }
 
-static void on_signal(int signo)
+KNOWN(on_signal) void on_signal(int signo)
 {
     (void)signo;
     look();
     __asm__ __volatile__("" ::: "memory"); /* or the call would be a jump */
 }
 
-static __attribute__((noinline)) void interrupted(void)
+KNOWN(interrupted) void interrupted(void)
 {
     raise(SIGUSR1);
     __asm__ __volatile__("" ::: "memory");
 }
 
-static void test_signal(void **state)
+KNOWN(test_signal) void test_signal(void **state)
 {
     (void)state;
     static char other[64 * 1024];
@@ -63,10 +64,10 @@ static void test_signal(void **state)
         assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
         interrupted();
         assert_true(count > 2);
-        assert_true(has((void *)(uintptr_t)look));
-        assert_true(has((void *)(uintptr_t)on_signal));
-        assert_true(has((void *)(uintptr_t)interrupted));
-        assert_true(has((void *)(uintptr_t)test_signal));
+        assert_true(HAS(look));
+        assert_true(HAS(on_signal));
+        assert_true(HAS(interrupted));
+        assert_true(HAS(test_signal));
         if (flags != 0)
             break;
     }
@@ -74,7 +75,7 @@ static void test_signal(void **state)
 
 static ucontext_t here, there;
 
-static void on_other_stack(void)
+KNOWN(on_other_stack) void on_other_stack(void)
 {
     look();
     swapcontext(&there, &here);
@@ -94,15 +95,15 @@ static void test_other_stack(void **state)
     there.uc_link = NULL;
     makecontext(&there, on_other_stack, 0);
     assert_int_equal(swapcontext(&here, &there), 0);
-    assert_true(has((void *)(uintptr_t)look));
-    assert_true(has((void *)(uintptr_t)on_other_stack));
+    assert_true(HAS(look));
+    assert_true(HAS(on_other_stack));
     munmap(memory, bytes + 8192);
 }
 
 #if defined(__x86_64__)
 /* push rbp; mov rbp, rsp; call rdi; pop rbp; ret: code that no .eh_frame knows, with a frame pointer; and the same with
  * rubbish in it. */
-static void test_made_at_run_time(void **state)
+KNOWN(test_made_at_run_time) void test_made_at_run_time(void **state)
 {
     (void)state;
     static const unsigned char code[] = { 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3 };
@@ -113,13 +114,13 @@ static void test_made_at_run_time(void **state)
     memcpy(memory, code, sizeof code);
     void (*run)(void (*)(void)) = (void (*)(void (*)(void)))(uintptr_t)memory;
     run(look);
-    assert_true(has((void *)(uintptr_t)look));
-    assert_true(has(memory));
-    assert_true(has((void *)(uintptr_t)test_made_at_run_time));
+    assert_true(HAS(look));
+    assert_true(has(memory, memory + sizeof code));
+    assert_true(HAS(test_made_at_run_time));
     memcpy(memory, rubbish, sizeof rubbish);
     ouroi_unwind_prepare();
     run(look);
-    assert_true(has((void *)(uintptr_t)look));
+    assert_true(HAS(look));
     munmap(memory, 4096);
 }
 #else
