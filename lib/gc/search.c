@@ -302,7 +302,7 @@ static void merge_tables(struct ouroi_search *search)
                 return;
             }
             into->seen += entry->seen;
-            if (entry->count != 0) {
+            if (entry->count != 0 || entry->kind != OUROI_ENTRY_COUNT) { /* the count of a key that is dying is zero */
                 into->count = entry->count;
                 into->kind = entry->kind;
             }
