@@ -382,3 +382,37 @@ uint64_t graph_made(void)
 {
     return atomic_load(&nodes_made) + atomic_load(&leaves_made);
 }
+
+static struct hand *workers_hands;
+static void (*between_steps)(struct hand *hand, unsigned index);
+
+static void work_with_hand(unsigned index)
+{
+    struct hand *hand = &workers_hands[index];
+    while (!atomic_load_explicit(&run.stop, memory_order_relaxed)) {
+        for (unsigned i = 0; i < 100; i++)
+            hand_step(hand);
+        between_steps(hand, index);
+        stress_rest();
+    }
+    hand_drop_all(hand);
+}
+
+static void check_hands(void)
+{
+    graph_check(workers_hands, run.threads);
+}
+
+void graph_run(void (*between)(struct hand *hand, unsigned index), unsigned check_ms)
+{
+    between_steps = between;
+    workers_hands = calloc(run.threads, sizeof *workers_hands);
+    CHECK(workers_hands != NULL);
+    for (unsigned i = 0; i < run.threads; i++)
+        workers_hands[i].random = random_seed(i);
+    run_checked(run.threads, work_with_hand, check_hands, check_ms);
+    for (unsigned i = 0; i < run.threads; i++)
+        hand_done(&workers_hands[i]);
+    free(workers_hands);
+    graph_finish();
+}

@@ -46,6 +46,9 @@ void hand_done(struct hand *hand);
 /* Drops one in `one_in` of what is held. */
 void hand_thin(struct hand *hand, unsigned one_in);
 
+/* Workers with a hand each, that step, and do `between` every hundred steps; all is checked every `check_ms`. At the end
+ * everything must be dead. */
+void graph_run(void (*between)(struct hand *hand, unsigned index), unsigned check_ms);
 /* With every thread at rest: each count against its shadow. Shadows of the dead are freed. hands: of the workers. */
 void graph_check(struct hand *hands, size_t count);
 /* At the end, with no hand left: empties the places where references are passed on; everything must be dead. */

@@ -72,8 +72,6 @@ static void child(void)
     _exit(0);
 }
 
-static struct hand *hands;
-
 static void fork_now(void)
 {
     int status = 0;
@@ -91,40 +89,20 @@ static void fork_now(void)
     atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
 }
 
-static void work_and_fork(unsigned index)
+static void fork_sometimes(struct hand *hand, unsigned index)
 {
-    struct hand *hand = &hands[index];
-    while (!atomic_load_explicit(&run.stop, memory_order_relaxed)) {
-        for (unsigned i = 0; i < 100; i++)
-            hand_step(hand);
-        uint32_t what = random_below(&hand->random, 300);
-        if (what == 0 || (index == 0 && what < 10))
-            fork_now();
-        else if (what < 20)
-            CHECK(ouro_gc_collect((int)random_below(&hand->random, 3)) >= 0);
-        if (what % 20 == 0)
-            hand_thin(hand, 2);
-        stress_rest();
-    }
-    hand_drop_all(hand);
-}
-
-static void check(void)
-{
-    graph_check(hands, run.threads);
+    uint32_t what = random_below(&hand->random, 300);
+    if (what == 0 || (index == 0 && what < 10))
+        fork_now();
+    else if (what < 20)
+        CHECK(ouro_gc_collect((int)random_below(&hand->random, 3)) >= 0);
+    if (what % 20 == 0)
+        hand_thin(hand, 2);
 }
 
 void fork_run(void)
 {
-    hands = calloc(run.threads, sizeof *hands);
-    CHECK(hands != NULL);
-    for (unsigned i = 0; i < run.threads; i++)
-        hands[i].random = random_seed(i);
-    run_checked(run.threads, work_and_fork, check, 500);
-    for (unsigned i = 0; i < run.threads; i++)
-        hand_done(&hands[i]);
-    free(hands);
-    graph_finish();
+    graph_run(fork_sometimes, 500);
     CHECK(atomic_load(&forks) > 0);
 }
 
