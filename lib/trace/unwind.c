@@ -141,6 +141,7 @@ OUROI_INLINE uintptr_t limit_of(uintptr_t sp)
     return sp - stack.bottom < stack.top - stack.bottom ? stack.top : 0;
 }
 
+/* Of the thread's own stack, within its limits; the sanitizer's redzones, and what other functions wrote there, are among it. */
 __attribute__((no_sanitize("address", "thread"))) static uintptr_t word_at(uintptr_t at)
 {
     return *(const uintptr_t *)at;
